@@ -1,0 +1,94 @@
+# Needs Python 3.11 or later, make and git; everything else is installed into $(VENV).
+# `make demo` installs what runs the platform, the other targets also what checks it.
+
+VENV ?= .venv
+FEEDBACK_HOME ?= data
+export FEEDBACK_HOME
+
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
+BIN := $(VENV)/bin
+DAGSTER_HOME_DIR = $(abspath $(FEEDBACK_HOME))/dagster
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check format test test-faults test-powercut demo dev dagster-home bench clean
+
+help:
+	@echo "make demo           set up and compile datasets from the bundled sample, to the end"
+	@echo "make dev            Dagster UI, daemon and intake together, on FEEDBACK_HOME ($(FEEDBACK_HOME))"
+	@echo "make test           set up, lint, type-check and run the quick tests"
+	@echo "make test-faults    the crash matrix at full size and the soaks (minutes)"
+	@echo "make test-powercut  power cuts on a real file system (needs root, else skips)"
+	@echo "make setup | check | format | bench | clean"
+
+# --- installing -------------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No python3 found. Install Python 3.11 or later, or run: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is `$(PYTHON) --version`; 3.11 or later is needed. Run: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: an install is repeated when the declared dependencies or their pins change. A dev install is a runtime one too.
+$(VENV)/.stamp-runtime: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.stamp-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(VENV)/.stamp-runtime $@
+
+setup: $(VENV)/.stamp-dev
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: check
+	$(BIN)/pytest -q -n $(WORKERS)
+
+# Runs the tests that carry marker $(1). None carrying it is no failure; it is said and left at that.
+define run_marked
+	@$(BIN)/pytest -q --collect-only -m $(1) >/dev/null 2>&1; \
+	if [ $$? -eq 5 ]; then echo "$@: no test is marked '$(1)'"; else $(BIN)/pytest -q -m $(1) --durations=10; fi
+endef
+
+test-faults: setup
+	$(call run_marked,slow)
+
+test-powercut: setup
+ifeq ($(shell id -u),0)
+	$(call run_marked,root)
+else
+	@echo "$@: skipped, cutting the power of a file system needs root"
+endif
+
+bench: setup
+	@for b in benchmarks/bench_*.py; do [ -e "$$b" ] || { echo "bench: no benchmarks/bench_*.py"; break; }; \
+	  echo "== $$b"; $(BIN)/python "$$b" || exit 1; done
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+# Dagster keeps its history beside the rest of the state: dagster.yaml names that folder in one place only.
+dagster-home:
+	@mkdir -p "$(DAGSTER_HOME_DIR)"
+	@sed 's|data/dagster|$(DAGSTER_HOME_DIR)|' dagster.yaml > "$(DAGSTER_HOME_DIR)/dagster.yaml"
+
+demo: $(VENV)/.stamp-runtime dagster-home
+	DAGSTER_HOME="$(DAGSTER_HOME_DIR)" $(BIN)/feedback demo
+
+# Loopback only: the UI has no login.
+dev: $(VENV)/.stamp-runtime dagster-home
+	DAGSTER_HOME="$(DAGSTER_HOME_DIR)" $(BIN)/dagster dev --host 127.0.0.1
+
+# State in FEEDBACK_HOME is never touched.
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

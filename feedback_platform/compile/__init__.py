@@ -1,0 +1,1 @@
+"""Compilation without Dagster: windows, manifests, advancing stages, publication, rebuild, ledger, explanation."""

@@ -1,0 +1,1 @@
+"""The Dagster component that turns one YAML file into assets, checks and sensors."""

@@ -1,0 +1,1 @@
+"""What crosses a boundary, declared once: wire events, table contracts and frozen policies."""

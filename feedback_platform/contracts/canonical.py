@@ -1,0 +1,120 @@
+"""One text for one value (RFC 8785 canonical JSON), and the hashes that are taken of text.
+
+Everything that is compared, hashed or stored as JSON passes through here. Pure functions.
+"""
+
+import hmac
+import unicodedata
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+import polars_hash as plh
+import rfc8785
+
+MAX_SAFE_INTEGER = 2**53 - 1
+
+
+class NotCanonical(ValueError):
+    """The value has no canonical JSON: a number not finite, an unsafe integer, a key that is not text."""
+
+
+class _NeedsReference(Exception):
+    """Number format or key order of this value is left to the reference implementation."""
+
+
+def canonical_json(value: object) -> str:
+    """RFC 8785 text of a JSON value or a wire object.
+
+    Raises:
+        NotCanonical: NaN, Infinity, an integer beyond 2^53 - 1, a lone surrogate, a key that is not a string.
+    """
+    try:
+        if not _exact(value):
+            return _careful(value)
+        return msgspec.json.encode(value, order="deterministic").decode()
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise NotCanonical(str(error)) from error
+
+
+def body_bytes(event: msgspec.Struct) -> bytes:
+    """A wire object as sorted JSON without absent fields: equal for equal events, and quickly made."""
+    return msgspec.json.encode(event, order="deterministic")
+
+
+def xxh3_series(texts: pl.Series) -> pl.Series:
+    """xxh3-64 of each text's UTF-8 bytes, seed 0, as signed 64-bit integers; null stays null."""
+    frame = pl.DataFrame({"text": texts.cast(pl.String)})
+    hashed = frame.select(plh.col("text").nchash.xxh3_64()).to_series()
+    return hashed.reinterpret(signed=True).alias(texts.name)
+
+
+def xxh3_all(texts: Sequence[str]) -> list[int]:
+    """`xxh3_series` over a list; the call costs about 0.1 ms, so hash in batches."""
+    hashes: list[int] = xxh3_series(pl.Series(texts, dtype=pl.String)).to_list()
+    return hashes
+
+
+def xxh3(text: str) -> int:
+    """xxh3-64 of one text, signed."""
+    return xxh3_all([text])[0]
+
+
+def normalise_text(text: str) -> str:
+    """Text for comparison: NFKC, case folded, runs of white space made one space, ends stripped."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Case folding can produce characters that NFKC would have composed.
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def body_hmac(kind: str, body: bytes, key: bytes) -> bytes:
+    """Keyed SHA-256 of an event's body (`body_bytes`): recognises an equal body without keeping it."""
+    return hmac.digest(key, kind.encode() + b"\n" + body, "sha256")
+
+
+def _exact(value: object) -> bool:
+    """True when msgspec writes this value exactly as RFC 8785 asks."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not key.isascii() or (type(inner) is not str and not _exact(inner)):
+                return False
+        return True
+    if isinstance(value, list):
+        return all(map(_exact, value))
+    if kind is int:
+        return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER  # type: ignore[operator]
+    if isinstance(value, float):
+        return 1e-5 <= abs(value) <= MAX_SAFE_INTEGER and not value.is_integer()
+    return False
+
+
+def _careful(value: object) -> str:
+    plain = msgspec.to_builtins(value)
+    try:
+        return msgspec.json.encode(_settled(plain), order="deterministic").decode()
+    except _NeedsReference:
+        return rfc8785.dumps(plain).decode()
+
+
+def _settled(value: object) -> object:
+    """The value with whole floats as integers, so that `_exact` holds; number formats beyond that raise."""
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+            return int(value)
+        if 1e-5 <= abs(value) <= MAX_SAFE_INTEGER:
+            return value
+        raise _NeedsReference
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        raise NotCanonical(f"{value} is beyond 2^53 - 1")
+    if isinstance(value, list | tuple):
+        return [_settled(item) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) and key.isascii() for key in value):
+            raise _NeedsReference  # outside the basic plane keys sort differently in UTF-16
+        return {key: _settled(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,219 @@
+"""Accepted events become rows of the raw tables: flat, canonical, everything but the log position.
+
+Pure: the receipt time is given. They take batches, because hashing a batch costs what hashing one text does.
+The columns are those of `raw_tables`; times are aware datetimes in UTC, nested values canonical JSON text.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import UNSET
+
+from feedback_platform.contracts import wire_feedback as wire
+from feedback_platform.contracts.canonical import canonical_json, normalise_text, xxh3_all
+from feedback_platform.contracts.payload import input_kind, last_user, output_text
+from feedback_platform.contracts.wire import SCHEMA_VERSION, Inference
+from feedback_platform.contracts.wire_feedback import AnyFeedback
+
+CLOCK_SKEW = timedelta(minutes=10)
+Row = dict[str, Any]
+
+_ONE = 1_000_000
+
+
+def inference_rows(events: Sequence[Inference], received_at: datetime) -> list[Row]:
+    """Rows of `raw_inference_logs` without `log_seq`, in the order of the events."""
+    rows = [_inference_row(event, received_at) for event in events]
+    prompts = [row["input"] if row["last_user"] is None else normalise_text(row["last_user"]) for row in rows]
+    hashes = xxh3_all(prompts + [row["output"] for row in rows])
+    for place, row in enumerate(rows):
+        row["prompt_hash"], row["output_hash"] = hashes[place], hashes[place + len(rows)]
+    return rows
+
+
+def feedback_rows(
+    events: Sequence[AnyFeedback], received_at: datetime, can_review: bool, tenant: str
+) -> list[Row]:
+    """Rows of `raw_feedback` without `log_seq`, in the order of the events.
+
+    Args:
+        events: parsed feedback.
+        received_at: when the platform took them.
+        can_review: the sender holds the `review` scope.
+        tenant: goes into the ids of events that bring none.
+    """
+    rows = [_feedback_row(event, received_at, can_review, tenant) for event in events]
+    judged = [row for row in rows if row["output"] is not None]
+    for row, hashed in zip(judged, xxh3_all([row["output"] for row in judged]), strict=True):
+        row["output_hash"] = hashed
+    return rows
+
+
+def _inference_row(event: Inference, received_at: datetime) -> Row:
+    return {
+        "received_at": received_at,
+        "schema_version": SCHEMA_VERSION,
+        "request_id": event.request_id,
+        "event_at": event.timestamp,
+        "task": event.task,
+        "environment": event.environment,
+        "model": event.model,
+        "model_version": event.model_version,
+        "variant": event.variant,
+        "session_id": event.session_id,
+        "user_id": event.user_id,
+        "training_allowed": event.training_allowed,
+        "is_future": event.timestamp > received_at + CLOCK_SKEW,
+        "input_kind": input_kind(event.input),
+        "input": canonical_json(event.input),
+        "output": canonical_json(event.output),
+        "last_user": last_user(event.input),
+        "output_text": output_text(event.output),
+        "prompt_hash": 0,
+        "output_hash": 0,
+        "confidence": event.confidence,
+        "logprob": event.logprob,
+        "probabilities": _json(event.probabilities),
+        "token_logprobs": _json(event.token_logprobs),
+        "regenerates": event.regenerates,
+        "parent_request_id": event.parent_request_id,
+        "segments": _json(event.segments),
+        "keys": _json(event.keys),
+        "template": _json(event.template),
+        "tools": _json(event.tools),
+        "parameters": _json(event.parameters),
+        "embedding": _json(event.embedding),
+        "embedding_model": event.embedding_model,
+        "items": _json(event.items),
+        "decision": _json(event.decision),
+        "propensity": event.propensity,
+        "retrieved": _json(event.retrieved),
+        "route": _json(event.route),
+        "steps": _json(event.steps),
+        "attributions": _json(event.attributions),
+        "system": _json(event.system),
+        "metadata": _json(event.metadata),
+    }
+
+
+def _feedback_row(event: AnyFeedback, received_at: datetime, can_review: bool, tenant: str) -> Row:
+    event_at = event.timestamp or received_at
+    source = event.source or wire.Source()
+    target = event.target or wire.Target(request_id=event.request_id) if _has_target(event) else None
+    value = _value_columns(event)
+    return {
+        "received_at": received_at,
+        "schema_version": SCHEMA_VERSION,
+        "feedback_id": event.feedback_id or derived_id(event, tenant),
+        "event_at": event_at,
+        "feedback_type": event.feedback_type,
+        "name": event.name,
+        "value": canonical_json(event.feedback_value),
+        "target_kind": _target_kind(target),
+        "target_request_id": target.request_id if target else None,
+        "target_part_id": (target.item_id or target.step_id or target.chunk_id) if target else None,
+        "target_session_id": target.session_id if target else None,
+        "target_keys": _json(target.keys) if target else None,
+        "subject_feedback_id": event.subject,
+        "request_ids": _request_ids(event, target),
+        "chosen_request_id": None,
+        "rejected_request_id": None,
+        "chosen_output": None,
+        "rejected_output": None,
+        "is_tie": None,
+        "output": None,
+        "output_hash": None,
+        "score_ppm": None,
+        "label": None,
+        "verdict": None,
+        "signal": None,
+        "number": None,
+        "rater": source.id or event.user_id or event.session_id,
+        "source_kind": source.kind,
+        "source_id": source.id,
+        "source_client": source.client,
+        "can_review": can_review,
+        "model_version": event.model_version,
+        "user_id": event.user_id,
+        "session_id": event.session_id,
+        "is_future": event_at > received_at + CLOCK_SKEW,
+        "segments": _json(event.segments),
+        "explanation": event.explanation,
+        "metadata": _json(event.metadata),
+    } | value
+
+
+def derived_id(event: AnyFeedback, tenant: str) -> str:
+    """The id of feedback that brings none: equal bodies get equal ids, so that a blind retry counts once."""
+    digest = hashlib.sha256(f"{tenant}\n{canonical_json(event)}".encode()).hexdigest()
+    return f"fb_{digest[:40]}"
+
+
+def _has_target(event: AnyFeedback) -> bool:
+    return event.target is not None or event.request_id is not None
+
+
+def _target_kind(target: wire.Target | None) -> str:
+    if target is None:
+        return "feedback"
+    if target.request_id is None:
+        return "session" if target.session_id is not None else "keys"
+    parts = (("item", target.item_id), ("step", target.step_id), ("chunk", target.chunk_id))
+    return next((kind for kind, part in parts if part is not None), "request")
+
+
+def _request_ids(event: AnyFeedback, target: wire.Target | None) -> list[str]:
+    refs: Iterable[wire.Ref] = ()
+    if isinstance(event, wire.PreferencePair):
+        refs = (event.feedback_value.chosen, event.feedback_value.rejected)
+    elif isinstance(event, wire.Ranking):
+        refs = event.feedback_value.order
+    named = {ref.request_id for ref in refs} | {target.request_id if target else None}
+    return sorted(request_id for request_id in named if request_id is not None)
+
+
+def _value_columns(event: AnyFeedback) -> Row:
+    """The columns that only this kind of feedback fills."""
+    match event.feedback_value:
+        case wire.ThumbsValue(up=up):
+            return {"score_ppm": _ONE if up else 0}
+        case wire.RatingValue() as rating:
+            return {"score_ppm": _scaled(rating)}
+        case wire.LabelValue(label=label):
+            return {"label": label}
+        case wire.CorrectionValue(output=output):
+            return {"output": canonical_json(output)}
+        case wire.PairValue() as pair:
+            return _pair_columns(pair)
+        case wire.ImplicitValue(signal=signal, value=value) | wire.OutcomeValue(name=signal, value=value):
+            return {"signal": signal, "number": float(value)}
+        case wire.AdjudicationValue() as ruling:
+            return {"verdict": ruling.verdict, "label": ruling.label, "output": _sent(ruling.output)}
+    return {}
+
+
+def _scaled(rating: wire.RatingValue) -> int:
+    share = (rating.score / 2 - rating.min / 2) / (rating.max / 2 - rating.min / 2)  # halves cannot overflow
+    return round(share * _ONE)
+
+
+def _pair_columns(pair: wire.PairValue) -> Row:
+    return {
+        "chosen_request_id": pair.chosen.request_id,
+        "rejected_request_id": pair.rejected.request_id,
+        "chosen_output": _sent(pair.chosen.output),
+        "rejected_output": _sent(pair.rejected.output),
+        "is_tie": pair.tie,
+    }
+
+
+def _json(value: object) -> str | None:
+    """Canonical JSON of an optional value; null counts as absent."""
+    return None if value is UNSET or value is None else canonical_json(value)
+
+
+def _sent(output: object) -> str | None:
+    """Canonical JSON of an output that may be missing; one that was sent as null is the text `null`."""
+    return None if output is UNSET else canonical_json(output)

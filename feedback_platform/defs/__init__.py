@@ -1,0 +1,1 @@
+"""Dagster definitions: resources, jobs, sensors, schedules and one folder per dataset."""

@@ -1,0 +1,1 @@
+"""SQL macros, one file per engine."""

@@ -1,0 +1,96 @@
+"""Every exception the platform raises on purpose. Each message names the value at fault and the next step.
+
+FeedbackPlatformError
+|-- ConfigError            a policy, setting or YAML file says something that cannot be
+|-- EventRejected          an event breaks the wire contract (field, value, fix)
+|   `-- IdConflict         the id is taken by another body
+|-- LogError               the event log cannot be read or written
+|   `-- LogGapError        the log begins after the point that the lake has reached
+|-- LakeError              a Delta table is not what it should be
+|   |-- ContractViolation  rows break the contract of their table; nothing was committed
+|   |-- DamagedTableError  the newest commits are incomplete on disk
+|   `-- CommitConflict     another writer moved the table; the outcome is known and nothing was written twice
+|-- CompileError           a window cannot be compiled
+|   |-- LeaseHeldError     another process compiles this dataset
+|   |-- WindowMismatch     the open window was cut for another configuration
+|   `-- PublishBlocked     a blocking check or gate refused publication
+|-- NotFoundError          no such dataset, version, window or event
+`-- ExportError            an export cannot be made from this version
+"""
+
+
+class FeedbackPlatformError(Exception):
+    """Root of the tree; the CLI prints its message without a traceback."""
+
+
+class ConfigError(FeedbackPlatformError):
+    """A policy, setting or YAML file says something that cannot be."""
+
+
+class EventRejected(FeedbackPlatformError):
+    """An event breaks the wire contract.
+
+    Args:
+        reason: short snake_case code, stable across releases.
+        field: dotted path of the field at fault, or "" when the whole line is.
+        value: what was found there, shortened for display.
+        fix: what the sender should do.
+    """
+
+    def __init__(self, reason: str, *, field: str = "", value: str = "", fix: str = "") -> None:
+        self.reason, self.field, self.value, self.fix = reason, field, value, fix
+        where = f" at `{field}`" if field else ""
+        found = f": found {value}" if value else ""
+        super().__init__(f"{reason}{where}{found}. {fix}".rstrip())
+
+
+class IdConflict(EventRejected):
+    """The id is taken by another body."""
+
+
+class LogError(FeedbackPlatformError):
+    """The event log cannot be read or written."""
+
+
+class LogGapError(LogError):
+    """The log begins after the point that the lake has reached."""
+
+
+class LakeError(FeedbackPlatformError):
+    """A Delta table is not what it should be."""
+
+
+class ContractViolation(LakeError):
+    """Rows break the contract of their table; nothing was committed."""
+
+
+class DamagedTableError(LakeError):
+    """The newest commits are incomplete on disk."""
+
+
+class CommitConflict(LakeError):
+    """Another writer moved the table; the outcome is known and nothing was written twice."""
+
+
+class CompileError(FeedbackPlatformError):
+    """A window cannot be compiled."""
+
+
+class LeaseHeldError(CompileError):
+    """Another process compiles this dataset."""
+
+
+class WindowMismatch(CompileError):
+    """The open window was cut for another configuration."""
+
+
+class PublishBlocked(CompileError):
+    """A blocking check or gate refused publication."""
+
+
+class NotFoundError(FeedbackPlatformError):
+    """No such dataset, version, window or event."""
+
+
+class ExportError(FeedbackPlatformError):
+    """An export cannot be made from this version."""

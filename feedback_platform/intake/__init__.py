@@ -1,0 +1,1 @@
+"""How events arrive: the HTTP API, the durable log, importers and landing."""

@@ -1,0 +1,137 @@
+"""One SQLite file that keeps what was acknowledged: connection, schema, transactions, errors in words.
+
+Write-ahead log with `synchronous=FULL`. `sqlite_log` says what the tables mean.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+
+from feedback_platform.errors import LogError
+from feedback_platform.intake.log_files import check_sqlite, make_folder, secret_key, sync_folder
+
+SCHEMA_VERSION = 1
+BUSY_MS = 60_000
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE heads (stream TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE event_keys (
+  stream TEXT NOT NULL, id TEXT NOT NULL,
+  hmac BLOB NOT NULL, seq INTEGER NOT NULL, received_at INTEGER NOT NULL,
+  PRIMARY KEY (stream, id)
+) WITHOUT ROWID;
+CREATE TABLE inference (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, row BLOB NOT NULL);
+CREATE TABLE feedback (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, row BLOB NOT NULL);
+CREATE TABLE dead_letter (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, row BLOB NOT NULL);
+INSERT INTO heads VALUES ('inference', 0), ('feedback', 0), ('dead_letter', 0);
+INSERT INTO meta VALUES ('dropped_dead_letters', '0');
+"""
+
+
+_HINTS: dict[type[apsw.Error], str] = {
+    apsw.FullError: "The disk is full: nothing was acknowledged. Free space and send again.",
+    apsw.BusyError: f"Another process held the log for {BUSY_MS // 1000} s. End it or send again.",
+    apsw.CorruptError: "The file is damaged: restore it from a backup; landed events are in the lake.",
+    apsw.NotADBError: "The file is not a SQLite database: restore it from a backup.",
+    apsw.ReadOnlyError: "The log cannot be written: check its permissions.",
+    apsw.CantOpenError: "The log cannot be opened: check that its folder exists and its permissions.",
+}
+
+
+class SqliteFile:
+    """The open file; threads may share one object, processes one file.
+
+    Raises:
+        LogError: an unsafe SQLite, a file from a newer release, a key that is not this log's, or no access.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_sqlite(apsw.sqlite_lib_version())
+        self.path = path
+        self._lock = threading.RLock()
+        make_folder(path.parent)
+        with self._guard():
+            self.db = apsw.Connection(str(path))
+            self.db.set_busy_timeout(BUSY_MS)
+            self._prepare()
+        self.key = secret_key(path.with_name("hmac.key"))
+        self._check_key()
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._guard():
+            self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, values: tuple[object, ...]) -> list[Any]:
+        """All rows of a query."""
+        with self._guard():
+            return self.db.execute(sql, values).fetchall()
+
+    def value(self, sql: str, values: tuple[object, ...] = ()) -> Any:
+        """The first value of the first row, None when there is no row."""
+        with self._guard():
+            return self.db.execute(sql, values).get
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One write transaction: durable when the block ends, undone when it raises."""
+        with self._guard():
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except apsw.Error as error:
+                hint = _HINTS.get(type(error), "Check the disk, then run `feedback doctor`.")
+                raise LogError(f"{self.path}: {error}. {hint}") from error
+
+    def _prepare(self) -> None:
+        db = self.db
+        if (found := int(self.value("PRAGMA user_version"))) > SCHEMA_VERSION:
+            raise LogError(
+                f"{self.path} has log version {found}, this release reads up to {SCHEMA_VERSION}. "
+                "Upgrade feedback_platform."
+            )
+        db.execute("PRAGMA page_size = 8192")
+        if str(self.value("PRAGMA journal_mode = WAL")) != "wal":
+            raise LogError(f"{self.path}: no write-ahead log is possible here. Put it on a local disk.")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        if not found:
+            with self.transaction():
+                if not int(self.value("PRAGMA user_version")):  # another process may have been first
+                    db.execute(_SCHEMA)
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            sync_folder(self.path.parent)
+
+    def _check_key(self) -> None:
+        print_ = hashlib.sha256(b"log key\n" + self.key).hexdigest()[:32]
+        with self.transaction():
+            self.db.execute("INSERT OR IGNORE INTO meta VALUES ('key', ?)", (print_,))
+            known = self.value("SELECT value FROM meta WHERE name = 'key'")
+        if known != print_:
+            raise LogError(
+                f"{self.path.with_name('hmac.key')} is not the key that this log was written with: repeated "
+                "events would look like conflicts. Restore the key from the backup of this log."
+            )

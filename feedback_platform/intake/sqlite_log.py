@@ -1,0 +1,208 @@
+"""The event log in one SQLite file: write-ahead log, `synchronous=FULL`, ids and entries in one transaction.
+
+Any number of processes may append; each appends in `BEGIN IMMEDIATE` transactions, thousands of rows at a time
+when it can. Ids outlive the entries that they came with, so that a repetition is recognised after pruning.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from feedback_platform.errors import LogError, LogGapError
+from feedback_platform.intake.log import (
+    MAX_DEAD_LETTER_BYTES,
+    STREAMS,
+    Conflict,
+    DeadLetter,
+    Receipt,
+    Record,
+    Stream,
+)
+from feedback_platform.intake.sqlite_file import SqliteFile
+
+KEEP_DEAD_LETTERS = 100_000
+PRUNE_BATCH = 20_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
+
+
+class SqliteEventLog(SqliteFile):
+    """An `EventLog` in a SQLite file; one object may be shared by threads, one file by processes."""
+
+    def __init__(self, path: Path, *, keep_dead_letters: int = KEEP_DEAD_LETTERS) -> None:
+        """Open the log at a path, creating it and the key beside it (`hmac.key`) when absent.
+
+        Args:
+            path: the SQLite file.
+            keep_dead_letters: refused lines kept at a time; further ones are only counted.
+        """
+        super().__init__(path)
+        self.keep_dead_letters = keep_dead_letters
+
+    def append(self, stream: Stream, records: Sequence[Record]) -> list[Receipt | Conflict]:
+        """See `EventLog.append`; the rows are on the disk when this returns."""
+        if not records:
+            return []
+        with self.transaction():
+            taken = self._taken(stream, [record.id for record in records])
+            head = self.head(stream)
+            answers: list[Receipt | Conflict] = []
+            fresh: list[tuple[str, bytes, int, int, bytes]] = []
+            for record in records:
+                if (known := taken.get(record.id)) is not None:
+                    answers.append(_repeated(record, known))
+                    continue
+                head += 1
+                at = (record.received_at - _EPOCH) // _MICRO
+                taken[record.id] = (record.hmac, head, at)
+                fresh.append((record.id, record.hmac, head, at, record.row))
+                answers.append(Receipt(record.id, head, record.received_at))
+            self._insert(stream, fresh, head)
+        return answers
+
+    def append_dead_letters(self, letters: Sequence[DeadLetter], received_at: datetime) -> int:
+        """See `EventLog.append_dead_letters`."""
+        if not letters:
+            return 0
+        at = (received_at - _EPOCH) // _MICRO
+        with self.transaction():
+            head, first = self.head("dead_letter"), self.first("dead_letter")
+            present = 0 if first is None else head - first + 1
+            kept = letters[: max(0, self.keep_dead_letters - present)]
+            self.db.executemany(
+                "INSERT INTO dead_letter VALUES (?, ?, ?)",
+                [(head + n, at, _letter_row(letter, received_at)) for n, letter in enumerate(kept, 1)],
+            )
+            self._move_head("dead_letter", head + len(kept))
+            self.db.execute(
+                "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE name = 'dropped_dead_letters'",
+                (len(letters) - len(kept),),
+            )
+        return len(kept)
+
+    def dropped_dead_letters(self) -> int:
+        """See `EventLog.dropped_dead_letters`."""
+        return int(self.value("SELECT value FROM meta WHERE name = 'dropped_dead_letters'"))
+
+    def read(self, stream: Stream, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """See `EventLog.read`."""
+        sql = f"SELECT seq, row FROM {_table(stream)} WHERE seq > ? ORDER BY seq LIMIT ?"
+        return self.rows(sql, (after, limit))
+
+    def read_range(
+        self, stream: Stream, after: int, upto: int, batch: int = 10_000
+    ) -> Iterator[list[tuple[int, bytes]]]:
+        """See `EventLog.read_range`; each batch is its own short transaction, so checkpoints are not held up."""
+        while after < upto:
+            rows = self.read(stream, after, min(batch, upto - after))
+            if not rows or rows[0][0] != after + 1 or rows[-1][0] != after + len(rows):
+                missing = after + 1 if not rows or rows[0][0] != after + 1 else rows[0][0]
+                raise LogGapError(
+                    f"{self.path}: the {stream} log has no unbroken run from {missing} to {upto}. "
+                    "Was it pruned, or is the lake older than the log? Restore the backup that belongs to this lake."
+                )
+            after = rows[-1][0]
+            yield rows
+
+    def head(self, stream: Stream) -> int:
+        """See `EventLog.head`."""
+        return int(self.value("SELECT seq FROM heads WHERE stream = ?", (stream,)))
+
+    def first(self, stream: Stream) -> int | None:
+        """See `EventLog.first`."""
+        found = self.value(f"SELECT min(seq) FROM {_table(stream)}")
+        return None if found is None else int(found)
+
+    def oldest_unlanded_at(self, stream: Stream, after: int) -> datetime | None:
+        """See `EventLog.oldest_unlanded_at`."""
+        sql = f"SELECT received_at FROM {_table(stream)} WHERE seq > ? ORDER BY seq LIMIT 1"
+        found = self.value(sql, (after,))
+        return None if found is None else _EPOCH + int(found) * _MICRO
+
+    def prune(self, stream: Stream, upto: int, older_than: datetime) -> int:
+        """See `EventLog.prune`; short transactions, so that writers are not held up."""
+        table, pruned = _table(stream), 0
+        young = (older_than - _EPOCH) // _MICRO
+        while True:
+            with self.transaction():
+                first = self.first(stream)
+                if first is None or first > upto:
+                    return pruned
+                last = min(upto, first + PRUNE_BATCH - 1)
+                # Clocks may step back: stop at the first entry that is young, so that no hole appears.
+                stop = self.value(
+                    f"SELECT min(seq) FROM {table} WHERE seq <= ? AND received_at >= ?", (last, young)
+                )
+                last = last if stop is None else int(stop) - 1
+                self.db.execute(f"DELETE FROM {table} WHERE seq <= ?", (last,))
+                gone = self.db.changes()
+            if not gone:
+                return pruned
+            pruned += gone
+
+    def integrity_check(self) -> list[str]:
+        """See `EventLog.integrity_check`: SQLite's own check, gaps in the positions, entries beyond the head."""
+        faults = [str(row[0]) for row in self.rows("PRAGMA integrity_check", ()) if row[0] != "ok"]
+        for stream in STREAMS:
+            sql = f"SELECT count(*), min(seq), max(seq) FROM {_table(stream)}"
+            count, first, last = self.rows(sql, ())[0]
+            if count and last - first + 1 != count:
+                faults.append(f"{stream}: {count} entries between positions {first} and {last}")
+            if count and last != self.head(stream):
+                faults.append(f"{stream}: the last entry is {last}, the head says {self.head(stream)}")
+        return faults
+
+    def _taken(self, stream: Stream, ids: list[str]) -> dict[str, tuple[bytes, int, int]]:
+        sql = (
+            "SELECT id, hmac, seq, received_at FROM event_keys "
+            "WHERE stream = ? AND id IN (SELECT value FROM json_each(?))"
+        )
+        found = self.rows(sql, (stream, msgspec.json.encode(ids).decode()))
+        return {row[0]: (row[1], row[2], row[3]) for row in found}
+
+    def _insert(self, stream: Stream, fresh: list[tuple[str, bytes, int, int, bytes]], head: int) -> None:
+        # In key order the pages of the id index are touched once each.
+        keys = sorted((stream, event_id, mac, seq, at) for event_id, mac, seq, at, _ in fresh)
+        self.db.executemany("INSERT INTO event_keys VALUES (?, ?, ?, ?, ?)", keys)
+        rows = [(seq, at, row) for _, _, seq, at, row in fresh]
+        self.db.executemany(f"INSERT INTO {_table(stream)} VALUES (?, ?, ?)", rows)
+        self._move_head(stream, head)
+
+    def _move_head(self, stream: Stream, seq: int) -> None:
+        self.db.execute("UPDATE heads SET seq = ? WHERE stream = ?", (seq, stream))
+
+
+def open_log(path: Path) -> SqliteEventLog:
+    """The tenant's event log (`Settings.log_path`), created when absent."""
+    return SqliteEventLog(path)
+
+
+def _table(stream: Stream) -> str:
+    if stream not in STREAMS:
+        raise LogError(f"There is no log named {stream!r}. Use one of: {', '.join(STREAMS)}.")
+    return stream
+
+
+def _repeated(record: Record, known: tuple[bytes, int, int]) -> Receipt | Conflict:
+    mac, seq, at = known
+    if mac != record.hmac:
+        return Conflict(record.id, seq)
+    return Receipt(record.id, seq, _EPOCH + at * _MICRO, duplicate=True)
+
+
+def _letter_row(letter: DeadLetter, received_at: datetime) -> bytes:
+    row = {
+        "received_at": received_at,
+        "origin": letter.origin,
+        "line": letter.line,
+        "kind": letter.kind,
+        "event_id": letter.event_id,
+        "reason": letter.reason,
+        "message": letter.message,
+        "body": letter.body[:MAX_DEAD_LETTER_BYTES].decode(errors="replace"),
+        "size_bytes": letter.size_bytes,
+    }
+    return msgspec.json.encode(row)

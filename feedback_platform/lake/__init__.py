@@ -1,0 +1,1 @@
+"""Delta tables on disk: committer, snapshots, manifests, ledger and the analysts' warehouse."""

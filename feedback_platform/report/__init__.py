@@ -1,0 +1,1 @@
+"""Charts and HTML made from published facts."""

@@ -1,0 +1,1 @@
+"""What the platform knows, as pure functions and SQL bodies: no clock, disk, network or Dagster."""

@@ -1,0 +1,40 @@
+"""Hashes over content: what makes two texts the same, random choices by hash, and the hash of a whole row.
+
+All are batch functions over frames. Keys use xxh3-64 (stable since xxHash 0.8, by `polars-hash`); rows use SHA-256 over
+canonical JSON (RFC 8785). There is no random generator anywhere: a choice is a hash of (seed, salt, key).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import polars_hash  # noqa: F401  registers the `nchash` and `chash` namespaces
+
+
+def xxh3(text: pl.Expr) -> pl.Expr:
+    """Signed 64-bit xxh3 of a text expression; null stays null."""
+    return _namespace(text, "nchash").xxh3_64().reinterpret(signed=True)  # type: ignore[no-any-return]
+
+
+def normalised(text: pl.Expr) -> pl.Expr:
+    """NFKC, lower case, runs of white space as one space, trimmed: texts that differ only so are the same."""
+    return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def unit_interval(*parts: pl.Expr | str | int) -> pl.Expr:
+    """A number in [0, 1) for each row: the top 53 bits of the xxh3 of the parts joined by `|`."""
+    texts = [p.cast(pl.String) if isinstance(p, pl.Expr) else pl.lit(str(p)) for p in parts]
+    unsigned: pl.Expr = _namespace(pl.concat_str(texts, separator="|"), "nchash").xxh3_64()
+    return (unsigned // 2048).cast(pl.Float64) / float(1 << 53)
+
+
+def row_hash(columns: Sequence[str], schema: pl.Schema) -> pl.Expr:
+    """SHA-256 (64 hex digits) of each row's canonical JSON: keys sorted, times as whole microseconds."""
+    fields = [
+        pl.col(c).dt.epoch("us").alias(c) if isinstance(schema[c], pl.Datetime) else pl.col(c) for c in sorted(columns)
+    ]
+    return _namespace(pl.struct(fields).struct.json_encode(), "chash").sha2_256()  # type: ignore[no-any-return]
+
+
+def _namespace(expression: pl.Expr, name: str) -> Any:
+    return getattr(expression, name)

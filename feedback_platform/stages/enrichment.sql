@@ -1,0 +1,80 @@
+-- Enrichment: what is known around each valid pair. Unit: feedback_id.
+-- Everything that reaches beyond the pair is bounded: the target's own judgements, 24 hours of a rater, one session.
+
+-- step: changed
+SELECT v.feedback_id, v.request_id, v.rater, v.feedback_type, v.name, v.feedback_at FROM validated_pairs_new AS v
+UNION ALL
+SELECT v.feedback_id, v.request_id, v.rater, v.feedback_type, v.name, v.feedback_at FROM validated_pairs_old AS v
+
+-- step: changed_spans
+-- Per rater, the span of event time after which counts of the last 24 hours may differ.
+SELECT c.rater, min(unix_micros(c.feedback_at)) AS from_us, max(unix_micros(c.feedback_at)) + 86400000000 AS to_us
+FROM changed AS c WHERE c.rater IS NOT NULL
+GROUP BY c.rater, int_div(unix_micros(c.feedback_at), 86400000000)
+
+-- step: touched
+SELECT feedback_id FROM changed
+UNION
+SELECT v.feedback_id FROM validated_pairs AS v
+WHERE v.rater IS NOT NULL AND v.request_id IN (SELECT c.request_id FROM changed AS c)
+UNION
+SELECT v.feedback_id
+FROM validated_pairs AS v JOIN changed_spans AS s ON s.rater = v.rater
+WHERE unix_micros(v.feedback_at) >= s.from_us AND unix_micros(v.feedback_at) <= s.to_us
+UNION
+SELECT v.feedback_id FROM validated_pairs AS v
+WHERE v.session_id IN (SELECT n.session_id FROM new_inferences AS n WHERE n.session_id IS NOT NULL)
+
+-- step: valid
+SELECT v.* FROM validated_pairs AS v
+WHERE v.verdict = 'valid' AND v.feedback_id IN (SELECT t.feedback_id FROM touched AS t)
+
+-- step: standing
+-- The later judgement of the same rater on the same target replaces the earlier one (a toggled thumb).
+SELECT
+  v.pair_id,
+  lead(v.feedback_id) OVER (
+    PARTITION BY v.request_id, v.rater, v.feedback_type, v.name
+    ORDER BY v.feedback_at NULLS LAST, v.feedback_id NULLS LAST
+  ) AS superseded_by
+FROM validated_pairs AS v
+WHERE v.verdict = 'valid' AND v.rater IS NOT NULL
+  AND v.feedback_type IN ('thumbs', 'rating', 'label', 'explicit_correction', 'preference_pair', 'ranking')
+  AND v.request_id IN (SELECT x.request_id FROM valid AS x)
+
+-- step: rater_rows
+SELECT DISTINCT v.feedback_id, v.rater, unix_micros(v.feedback_at) AS at_us
+FROM validated_pairs AS v
+WHERE v.rater IN (SELECT x.rater FROM valid AS x WHERE x.rater IS NOT NULL)
+
+-- step: rater_history
+SELECT
+  r.feedback_id,
+  count(*) OVER (PARTITION BY r.rater ORDER BY r.at_us RANGE BETWEEN 86400000000 PRECEDING AND 1 PRECEDING) AS n -- lint: peers count alike
+FROM rater_rows AS r
+
+-- step: turns
+SELECT
+  i.request_id,
+  row_number() OVER (PARTITION BY i.session_id ORDER BY i.event_at NULLS LAST, i.request_id NULLS LAST) AS turn
+FROM inferences AS i
+WHERE i.session_id IN (SELECT x.session_id FROM valid AS x WHERE x.session_id IS NOT NULL)
+
+-- step: body
+SELECT
+  v.pair_id, v.feedback_id, v.request_id, v.status, v.reason, v.by_feedback_id, v.flags, v.deadline_at, v.weight_ppm,
+  v.feedback_type, v.name, v.rater, v.source_kind, v.source_client, v.can_review, v.feedback_at, v.inference_at,
+  v.delay_ms, v.score_ppm, v.label, v.given_verdict, v.output_hash, v.output_chars, v.is_acceptance,
+  v.subject_feedback_id, v.chosen_request_id, v.rejected_request_id, v.is_tie, v.signal, v.number, v.model,
+  v.model_version, v.session_id, v.training_allowed, v.confidence, v.logprob, v.probabilities,
+  v.verdict, v.reasons, v.decided_by, v.trust_ppm, v.review_until,
+  s.superseded_by IS NULL AS is_current,
+  s.superseded_by,
+  int_div(unix_micros(v.inference_at), 3600000000) % 24 AS hour_of_day,
+  (int_div(unix_micros(v.inference_at), 86400000000) + 3) % 7 + 1 AS weekday,
+  t.turn AS session_turn,
+  coalesce(h.n, 0) AS rater_events_24h
+FROM valid AS v
+LEFT JOIN standing AS s ON s.pair_id = v.pair_id
+LEFT JOIN rater_history AS h ON h.feedback_id = v.feedback_id
+LEFT JOIN turns AS t ON t.request_id = v.request_id

@@ -1,0 +1,89 @@
+"""Resolution: several signals on one inference become one label per objective, or a reason why there is none.
+
+The rules stand in `resolution.sql`; this module passes the policy to them and hashes the content of examples.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from feedback_platform.contracts.policies import DatasetPolicy, micros
+from feedback_platform.contracts.stage_tables import PPM, RESOLVED_EXAMPLES
+from feedback_platform.stages.content import normalised, xxh3
+from feedback_platform.stages.stage import Stage, load_steps
+
+_KINDS = {
+    "thumbs": "thumbs", "rating": "rating", "label": "label", "explicit_correction": "explicit_correction",
+    "preference_pair": "preference", "adjudication": "adjudication",
+}  # fmt: skip
+_TABULAR = ("features",)
+
+
+def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
+    """Adds `content_hash`: of the policy's fields for text, of the example's own id where nothing may be merged.
+
+    Tabular examples are never merged: different people share a feature row (39 % in one real file).
+    """
+    target = pl.coalesce("target", pl.concat_str(["chosen", "rejected"], separator="\n"), "output")
+    parts = {
+        "last_user": pl.col("prompt_hash").cast(pl.String),
+        "input": pl.col("input"),
+        "target": normalised(target),
+    }
+    chosen = [parts[field].fill_null("") for field in policy.dedup.fields]
+    mergeable = pl.lit(bool(chosen) and policy.dedup.method != "off") & ~pl.col("input_kind").is_in(_TABULAR)
+    key = pl.when(mergeable).then(pl.concat_str(chosen or [pl.lit("")], separator="\x1f")).otherwise(pl.col("example_id"))
+    hashed = rows.with_columns(
+        content_hash=pl.when(pl.col("state") == "resolved").then(xxh3(key)),
+        label_confidence_ppm=pl.col("label_confidence_ppm").clip(0, PPM),
+    )
+    return hashed.select(RESOLVED_EXAMPLES.names())
+
+
+def _params(policy: DatasetPolicy) -> Mapping[str, int | str]:
+    rule, pairs = policy.resolve, policy.pairs
+    return {
+        "dataset": policy.name,
+        "rating_good": round(rule.rating_good * PPM),
+        "rating_bad": round(rule.rating_bad * PPM),
+        "agreement": round(rule.agreement * 100),
+        "disagreement": rule.disagreement,
+        "review_expire": micros(rule.review.expire),
+        "mature_after": micros(policy.maturity.after),
+        "per_prompt": pairs.per_prompt,
+        "pairs_explicit": int("explicit" in pairs.sources),
+        "pairs_from_corrections": int("explicit_correction" in pairs.sources),
+        "length_ratio": round((pairs.max_length_ratio or 0) * 100),
+        "classification": int("classification" in policy.objectives),
+        "n_classes": len(policy.data.classes or ()),
+    }
+
+
+def _frames(policy: DatasetPolicy) -> Mapping[str, pl.DataFrame]:
+    ranks = {kind: rank for rank, kind in enumerate(policy.resolve.precedence)}
+    ranked = [(name, kind, ranks[kind]) for name, kind in _KINDS.items() if kind in ranks]
+    return {
+        "precedence": pl.DataFrame(
+            ranked, schema={"feedback_type": pl.String, "kind": pl.String, "rank": pl.Int64}, orient="row"
+        ),
+        "signal_rules": pl.DataFrame(
+            [(name, rule.better, rule.role) for name, rule in policy.signals.items()],
+            schema={"name": pl.String, "better": pl.String, "role": pl.String},
+            orient="row",
+        ),
+        "objectives": pl.DataFrame({"objective": list(policy.objectives)}),
+        "classes": pl.DataFrame({"label": list(policy.data.classes or ())}, schema={"label": pl.String}),
+    }
+
+
+def resolution() -> Stage:
+    """One row per objective and unit: an example, or the reason why there is none; unit: one request."""
+    return Stage(
+        RESOLVED_EXAMPLES,
+        unit="request_id",
+        semantics=1,
+        sql=load_steps("resolution"),
+        batches={"body": content},
+        params=_params,
+        frames=_frames,
+    )

@@ -1,0 +1,1 @@
+"""Tests, laid out like the package: laws as properties, cases by example, real DuckDB, real Delta."""

@@ -1,0 +1,1 @@
+"""Tests of the lake: real Delta tables in temporary folders."""
