@@ -1,7 +1,8 @@
 """Cutting the power of a real file system: an ext4 image, and a copy of it taken while a process writes to it.
 
-The copy holds what the file system had handed to its disk at that moment and nothing of what was still in memory, which
-is what a machine finds after its power failed. Needs root and loop devices; a test that uses it carries the marker `root`.
+The copy holds what the file system had handed to its disk at that moment and nothing of what was still in memory:
+what a machine finds after its power failed. Needs root and loop devices; a test that uses it carries the marker
+`root`.
 """
 
 import os

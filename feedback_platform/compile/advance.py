@@ -30,7 +30,7 @@ def advance(stage: Stage, manifest: Manifest, workspace: Workspace, engine: Duck
         for relation, frame in stage.frames(policy).items():
             engine.define_frame(relation, frame)
         _run_steps(stage, manifest, engine)
-        changes = _changes_sql(stage, manifest, has_past=bool(workspace.before(name)))
+        changes = changes_sql(stage, manifest, has_past=bool(workspace.before(name)))
         size = workspace.write(name, lambda part: engine.copy(name, changes, part))
     else:
         size = 0
@@ -54,15 +54,15 @@ def _run_steps(stage: Stage, manifest: Manifest, engine: DuckEngine) -> None:
         engine.create(step, text, None if batch is None else lambda rows, apply=batch: apply(rows, policy))
 
 
-def _changes_sql(stage: Stage, manifest: Manifest, *, has_past: bool) -> str:
+def changes_sql(stage: Stage, manifest: Manifest, *, has_past: bool) -> str:
     """Change rows: the body's rows that are new, differ from the state before, or are no longer made."""
     contract, window = stage.table, manifest.window
     columns = contract.names()
+    typed = ", ".join(f'CAST("{c.name}" AS {c.duckdb_type}) AS "{c.name}"' for c in contract.content())
     if not has_past:
-        listed = ", ".join(f'"{c}"' for c in columns)
         return (
             f"SELECT CAST({window} AS BIGINT) AS \"window\", 'add' AS op, 'new' AS op_reason, "
-            f"CAST(NULL AS BIGINT) AS prev_window, {listed} FROM body"
+            f"CAST(NULL AS BIGINT) AS prev_window, {typed} FROM body"
         )
     unit = f"WHERE {stage.unit} IN (SELECT {stage.unit} FROM touched)" if stage.unit else ""
     key = contract.key[0]
@@ -78,7 +78,7 @@ def _changes_sql(stage: Stage, manifest: Manifest, *, has_past: bool) -> str:
           CASE WHEN o."{key}" IS NULL THEN 'add' WHEN n."{key}" IS NULL THEN 'remove' ELSE 'update' END AS op,
           CASE WHEN o."{key}" IS NULL THEN {added} WHEN n."{key}" IS NULL THEN {gone} ELSE {updated} END AS op_reason,
           o."window" AS prev_window, {picked}
-        FROM body AS n
+        FROM (SELECT {typed} FROM body) AS n
         FULL JOIN (SELECT * FROM {contract.name}_before {unit}) AS o ON o."{key}" = n."{key}"
         LEFT JOIN {reasons} AS r ON r."{key}" = o."{key}"
         WHERE n."{key}" IS NULL OR o."{key}" IS NULL

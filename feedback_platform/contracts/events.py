@@ -161,9 +161,7 @@ def _integer(text: str) -> int:
 def _float(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise EventRejected(
-            "number_out_of_range", value=shown(text), fix="Send a number up to about 1.8e308."
-        )
+        raise EventRejected("number_out_of_range", value=shown(text), fix="Send a number up to about 1.8e308.")
     return number
 
 
@@ -192,9 +190,7 @@ def _check_string(text: str, path: str) -> None:
 
 
 def _too_deep(path: str) -> EventRejected:
-    return EventRejected(
-        "nesting_too_deep", field=path[:80], fix=f"Nest objects and lists at most {MAX_DEPTH} deep."
-    )
+    return EventRejected("nesting_too_deep", field=path[:80], fix=f"Nest objects and lists at most {MAX_DEPTH} deep.")
 
 
 def _without_alias(body: dict[str, object]) -> dict[str, object]:

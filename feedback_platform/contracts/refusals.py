@@ -53,9 +53,7 @@ class Fault(ValueError):
         self.reason, self.field, self.fix = reason, field, fix
 
 
-def explained(
-    error: msgspec.ValidationError, data: object, fields: Mapping[str, Sequence[str]]
-) -> EventRejected:
+def explained(error: msgspec.ValidationError, data: object, fields: Mapping[str, Sequence[str]]) -> EventRejected:
     """The refusal that belongs to a decoding error.
 
     Args:
@@ -168,9 +166,7 @@ def _plain(types: str) -> str:
 
 
 def _looks_like_date(value: object) -> bool:
-    return isinstance(value, str) and bool(
-        re.fullmatch(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", value)
-    )
+    return isinstance(value, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", value))
 
 
 def _named(data: object, path: str) -> str:

@@ -33,9 +33,7 @@ def inference_rows(events: Sequence[Inference], received_at: datetime) -> list[R
     return rows
 
 
-def feedback_rows(
-    events: Sequence[AnyFeedback], received_at: datetime, can_review: bool, tenant: str
-) -> list[Row]:
+def feedback_rows(events: Sequence[AnyFeedback], received_at: datetime, can_review: bool, tenant: str) -> list[Row]:
     """Rows of `raw_feedback` without `log_seq`, in the order of the events.
 
     Args:

@@ -231,22 +231,31 @@ class SampledDataset(pa.DataFrameModel):
 
 
 class BiasReport(pa.DataFrameModel):
-    """Who is in the data: three populations per segment value, compared."""
+    """Who is in the data: one row per objective, segment value and comparison of two of the three populations."""
 
-    cell: str = pa.Field(description="segment and value")
+    cell: str = pa.Field(description="objective, segment, value and comparison")
+    objective: str = pa.Field(isin=OBJECTIVES, description="what the dataset rows train")
     segment: str = pa.Field(description="segment")
     value: str = pa.Field(description="its value")
-    n_inferences: int = pa.Field(ge=0, description="selected inferences")
-    n_feedback: int = pa.Field(ge=0, description="inferences with attributed feedback")
-    n_dataset: int = pa.Field(ge=0, description="inferences in the dataset")
-    response_rate_ppm: int = pa.Field(nullable=True, description="n_feedback over n_inferences")
-    response_low_ppm: int = pa.Field(nullable=True, description="lower end of its 95 % Wilson interval")
-    response_high_ppm: int = pa.Field(nullable=True, description="upper end of its 95 % Wilson interval")
-    ratio_ppm: int = pa.Field(nullable=True, description="share in the dataset over share in the inferences")
-    effect_ppm: int = pa.Field(nullable=True, description="Cohen's h, dataset against inferences")
-    adjusted_p_ppm: int = pa.Field(nullable=True, description="p value after Benjamini-Hochberg")
-    verdict: str = pa.Field(description="ok, under_represented, over_represented or too_few")
-    finding: str = pa.Field(description="the finding in words")
+    comparison: str = pa.Field(
+        isin=["inferences_feedback", "feedback_dataset", "inferences_dataset"], description="populations compared"
+    )
+    verdict: str = pa.Field(isin=["ok", "under_represented", "over_represented", "too_few"], description="judgement")
+    reason: str = pa.Field(description="what the judgement rests on")
+    n_inferences: int = pa.Field(ge=0, description="selected inferences of the value")
+    n_feedback: int = pa.Field(ge=0, description="those with attributed feedback")
+    n_dataset: int = pa.Field(ge=0, description="those in the dataset")
+    n_labelled: int = pa.Field(ge=0, description="dataset rows with a yes-or-no label")
+    n_positive: int = pa.Field(ge=0, description="those with yes")
+    rate_ppm: int = pa.Field(description="second population over first, in the value")
+    rate_rest_ppm: int = pa.Field(description="the same in the rest of the segment")
+    rate_low_ppm: int = pa.Field(nullable=True, description="lower end of the rate's interval")
+    rate_high_ppm: int = pa.Field(nullable=True, description="upper end of the rate's interval")
+    ratio_ppm: int = pa.Field(nullable=True, description="rate over rate of the rest")
+    ratio_low_ppm: int = pa.Field(nullable=True, description="lower end of the ratio's interval")
+    ratio_high_ppm: int = pa.Field(nullable=True, description="upper end of the ratio's interval")
+    effect_h_ppm: int = pa.Field(nullable=True, description="Cohen's h")
+    p_adjusted_ppm: int = pa.Field(nullable=True, description="p value after Benjamini-Hochberg")
 
 
 _STAGE_STATS: tuple[str, ...] = ("window",)

@@ -1,8 +1,8 @@
 """The inference that clients send (schema version 1): every field, its type and its bounds, declared once.
 
-Feedback is declared in `wire_feedback`. Pure declarations: JSON Schema and docs follow from them, and `events`
-parses with them. Optional fields that are null count as absent. Rules that span fields stand in `__post_init__`
-and raise `Fault`.
+Feedback is declared in `wire_feedback`. Pure declarations: JSON Schema and docs follow from them, and
+`events` parses with them. Optional fields that are null count as absent. Rules that span fields stand in
+`__post_init__` and raise `Fault`.
 """
 
 from datetime import UTC, datetime
@@ -23,9 +23,7 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with Z or an offset")]
 ShortMap = Annotated[
     dict[Name, Annotated[str, Meta(max_length=MAX_TEXT)]],
-    Meta(
-        max_length=MAX_ENTRIES, description=f"up to {MAX_ENTRIES} names; values up to {MAX_TEXT} characters"
-    ),
+    Meta(max_length=MAX_ENTRIES, description=f"up to {MAX_ENTRIES} names; values up to {MAX_TEXT} characters"),
 ]
 JsonObject = dict[str, Any]
 

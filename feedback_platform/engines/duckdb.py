@@ -23,9 +23,10 @@ from feedback_platform.contracts.table import Column
 
 Batch = Callable[[pl.DataFrame], pl.DataFrame]
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_PARAM = re.compile(r"@([a-z_]+)\b")
+_TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
+_TEXT_OR_PARAM = re.compile(rf"{_TEXT.pattern}|@([a-z_]+)\b")
 BATCH_ROWS = 100_000
-ROW_GROUP_ROWS = 50_000
+ROW_GROUP_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,14 @@ class DuckEngine:
 
     def frame(self, sql: str) -> pl.DataFrame:
         """A query as a Polars frame, through Arrow."""
-        table = self.connection.execute(self.prepare(sql)).to_arrow_table()
+        table = self.connection.sql(self.prepare(sql)).to_arrow_table()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         return frame
 
     def stream(self, sql: str) -> Iterator[pl.DataFrame]:
         """A query in batches, never whole in memory."""
-        reader = self.connection.cursor().execute(self.prepare(sql)).to_arrow_reader(BATCH_ROWS)
+        reader = self.connection.cursor().sql(self.prepare(sql)).to_arrow_reader(BATCH_ROWS)
         for batch in reader:
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
@@ -138,8 +139,8 @@ class DuckEngine:
 
     def prepare(self, sql: str) -> str:
         """SQL with its `@params` filled in, after making every relation that it names."""
-        text = _PARAM.sub(lambda m: self._literal(m[1]), sql)
-        for name in dict.fromkeys(_NAME.findall(text)):
+        text = _TEXT_OR_PARAM.sub(lambda m: self._literal(m[1]) if m[1] else m[0], sql)
+        for name in dict.fromkeys(_NAME.findall(_TEXT.sub(" ", text))):
             self._make(name)
         return text
 
@@ -154,7 +155,7 @@ class DuckEngine:
         self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self.prepare(self._definitions[name]())}")
 
     def _mapped(self, sql: str, batch: Batch) -> pa.RecordBatchReader:
-        reader = self.connection.cursor().execute(sql).to_arrow_reader(BATCH_ROWS)
+        reader = self.connection.cursor().sql(sql).to_arrow_reader(BATCH_ROWS)
         empty = pl.from_arrow(reader.schema.empty_table())
         assert isinstance(empty, pl.DataFrame)
         schema = batch(empty).to_arrow().schema

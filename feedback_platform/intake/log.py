@@ -1,7 +1,7 @@
 """The event log as its users see it: append, receipts, reading by position, pruning.
 
-The log keeps three streams, each with gapless positions from 1 that are never used twice. An append that returned is
-durable. Landing reads closed ranges here; nobody updates an entry. `sqlite_log` is the default.
+The log keeps three streams, each with gapless positions from 1 that are never used twice. An append that has
+returned is durable. Landing reads closed ranges; nobody updates an entry. `sqlite_log` is the default.
 """
 
 from collections.abc import Iterator, Sequence
@@ -118,7 +118,7 @@ class EventLog(Protocol):
         ...
 
     def prune(self, stream: Stream, upto: int, older_than: datetime) -> int:
-        """Delete the oldest entries: positions up to `upto` and received before `older_than`; returns how many."""
+        """Delete the oldest entries, up to a position and received before a time; returns how many."""
         ...
 
     def integrity_check(self) -> list[str]:

@@ -3,8 +3,11 @@
 Linux and macOS local disks; nothing here knows what the log holds.
 """
 
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from feedback_platform.errors import LogError
@@ -29,8 +32,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process (or thread) in per folder; the rest wait."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def secret_key(path: Path) -> bytes:
-    """The secret key at a path, created once, readable by its owner only; concurrent creators agree on one."""
+    """The secret key at a path, created once, readable by its owner only; racing creators agree on one."""
     if not path.exists():
         _create_key(path)
     key = path.read_bytes()

@@ -13,7 +13,7 @@ from typing import Any, Self
 import apsw
 
 from feedback_platform.errors import LogError
-from feedback_platform.intake.log_files import check_sqlite, make_folder, secret_key, sync_folder
+from feedback_platform.intake.log_files import check_sqlite, make_folder, one_at_a_time, secret_key, sync_folder
 
 SCHEMA_VERSION = 1
 BUSY_MS = 60_000
@@ -56,7 +56,8 @@ class SqliteFile:
         self.path = path
         self._lock = threading.RLock()
         make_folder(path.parent)
-        with self._guard():
+        # SQLite does not wait for its turn to switch a new file to the write-ahead log, so we queue for it.
+        with one_at_a_time(path.parent), self._guard():
             self.db = apsw.Connection(str(path))
             self.db.set_busy_timeout(BUSY_MS)
             self._prepare()

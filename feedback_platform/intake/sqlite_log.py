@@ -1,7 +1,7 @@
 """The event log in one SQLite file: write-ahead log, `synchronous=FULL`, ids and entries in one transaction.
 
-Any number of processes may append; each appends in `BEGIN IMMEDIATE` transactions, thousands of rows at a time
-when it can. Ids outlive the entries that they came with, so that a repetition is recognised after pruning.
+Any number of processes may append, each in `BEGIN IMMEDIATE` transactions of up to thousands of rows. Ids outlive
+the entries that they came with, so that a repetition is recognised after pruning.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,14 +95,14 @@ class SqliteEventLog(SqliteFile):
     def read_range(
         self, stream: Stream, after: int, upto: int, batch: int = 10_000
     ) -> Iterator[list[tuple[int, bytes]]]:
-        """See `EventLog.read_range`; each batch is its own short transaction, so checkpoints are not held up."""
+        """See `EventLog.read_range`; each batch is a short transaction, so that checkpoints go on."""
         while after < upto:
             rows = self.read(stream, after, min(batch, upto - after))
             if not rows or rows[0][0] != after + 1 or rows[-1][0] != after + len(rows):
                 missing = after + 1 if not rows or rows[0][0] != after + 1 else rows[0][0]
                 raise LogGapError(
                     f"{self.path}: the {stream} log has no unbroken run from {missing} to {upto}. "
-                    "Was it pruned, or is the lake older than the log? Restore the backup that belongs to this lake."
+                    "Was it pruned, or an older lake restored? Restore log and lake from one backup."
                 )
             after = rows[-1][0]
             yield rows
@@ -133,9 +133,7 @@ class SqliteEventLog(SqliteFile):
                     return pruned
                 last = min(upto, first + PRUNE_BATCH - 1)
                 # Clocks may step back: stop at the first entry that is young, so that no hole appears.
-                stop = self.value(
-                    f"SELECT min(seq) FROM {table} WHERE seq <= ? AND received_at >= ?", (last, young)
-                )
+                stop = self.value(f"SELECT min(seq) FROM {table} WHERE seq <= ? AND received_at >= ?", (last, young))
                 last = last if stop is None else int(stop) - 1
                 self.db.execute(f"DELETE FROM {table} WHERE seq <= ?", (last,))
                 gone = self.db.changes()
@@ -144,7 +142,7 @@ class SqliteEventLog(SqliteFile):
             pruned += gone
 
     def integrity_check(self) -> list[str]:
-        """See `EventLog.integrity_check`: SQLite's own check, gaps in the positions, entries beyond the head."""
+        """See `EventLog.integrity_check`: SQLite's own check, gaps, positions beyond the head."""
         faults = [str(row[0]) for row in self.rows("PRAGMA integrity_check", ()) if row[0] != "ok"]
         for stream in STREAMS:
             sql = f"SELECT count(*), min(seq), max(seq) FROM {_table(stream)}"

@@ -14,6 +14,12 @@ POINTS: Mapping[str, str] = {
     "after_fsync": "part files are durable, nothing is committed",
     "after_commit": "the Delta log names the parts, its entry is not flushed",
     "before_cursor": "the commit is durable, the caller has not moved its cursor",
+    "cut": "a window is cut, nothing is computed",
+    "noted": "a table is at the window, the next one is not",
+    "hashed": "the window's hashes are noted, it has no version",
+    "versioned": "the version number is given, nothing that shows it exists",
+    "exported": "exports and report are written, the version is not marked published",
+    "published": "the version is published, the warehouse does not show it",
 }
 
 _reached: Counter[str] = Counter()

@@ -174,7 +174,7 @@ def _complaint(
 ) -> str:
     worst = max(broken, key=lambda rule: broken[rule])
     query = f"SELECT * FROM read_parquet(?) WHERE {faults[worst]} LIMIT {_SAMPLE_ROWS}"
-    sample = pl.DataFrame(cursor.sql(query, params=[files]).to_arrow_table()).cast(contract.polars_schema())
+    sample = pl.DataFrame(cursor.sql(query, params=[files]).to_arrow_table()).cast(pl.Schema(contract.polars_schema()))
     key = {c: sample[c][0] for c in contract.key if c in sample.columns}
     others = [f"{rule} ({n})" for rule, n in broken.items() if rule != worst]
     return (

@@ -95,8 +95,15 @@ SELECT
 FROM tally AS t
 LEFT JOIN settled AS x ON x.request_id = t.request_id AND x.criterion = t.criterion AND t.kind = 'adjudication'
 
+-- step: top_correction
+-- A correction is a target whatever kind decides the verdict; only an adjudication outranks it.
+SELECT v.request_id, v.criterion, min(v.rank) AS rank
+FROM votes AS v
+WHERE v.kind = 'adjudication' OR (v.kind = 'explicit_correction' AND v.output_hash IS NOT NULL)
+GROUP BY v.request_id, v.criterion
+
 -- step: corrections
--- Distinct corrected outputs of the highest speaking kind, the best supported first, then the latest.
+-- Distinct corrected outputs, the best supported first, then the latest.
 SELECT
   c.*,
   row_number() OVER (
@@ -106,11 +113,11 @@ SELECT
   to_int(sum(c.n) OVER (PARTITION BY c.request_id, c.criterion)) AS n_all
 FROM (
   SELECT
-    v.request_id, v.criterion, v.output_hash, min(v.kind) AS kind, count(*) AS n, max(v.feedback_at) AS label_at,
+    v.request_id, v.criterion, v.output_hash, min(v.kind) AS kind, count(*) AS n, count(DISTINCT v.voter) AS n_raters, max(v.feedback_at) AS label_at,
     max(v.feedback_id) AS feedback_id, max(CASE WHEN v.is_acceptance THEN 1 ELSE 0 END) AS accepts,
     int_div(to_int(sum(v.trust_ppm)), count(*)) AS trust_ppm, sort_array(collect_set(v.feedback_id)) AS evidence
   FROM votes AS v
-  JOIN top AS t ON t.request_id = v.request_id AND t.criterion = v.criterion AND t.rank = v.rank
+  JOIN top_correction AS t ON t.request_id = v.request_id AND t.criterion = v.criterion AND t.rank = v.rank
   WHERE v.kind IN ('explicit_correction', 'adjudication') AND v.output_hash IS NOT NULL
     AND coalesce(v.given_verdict, 'valid') = 'valid'
   GROUP BY v.request_id, v.criterion, v.output_hash
@@ -133,9 +140,9 @@ SELECT
   CASE WHEN c.accepts = 0 THEN 'corrected' ELSE 'accepted' END AS label,
   coalesce(int_div(1000000 * c.n, c.n_all), v.agreement_ppm) AS agreement_ppm,
   coalesce(c.trust_ppm, v.trust_ppm) AS trust_ppm,
-  CASE WHEN v.kind = 'adjudication' THEN 'adjudication' ELSE 'event' END AS label_source,
-  concat('sft.', v.kind) AS rule_id,
-  v.n_raters, coalesce(c.evidence, v.evidence) AS evidence, null_text() AS pair_source,
+  CASE WHEN coalesce(c.kind, v.kind) = 'adjudication' THEN 'adjudication' ELSE 'event' END AS label_source,
+  concat('sft.', coalesce(c.kind, v.kind)) AS rule_id,
+  coalesce(c.n_raters, v.n_raters) AS n_raters, coalesce(c.evidence, v.evidence) AS evidence, null_text() AS pair_source,
   coalesce(c.label_at, v.label_at) AS label_at
 FROM verdicts AS v
 LEFT JOIN corrections AS c ON c.request_id = v.request_id AND c.criterion = v.criterion AND c.nth = 1
@@ -167,7 +174,7 @@ SELECT
   int_div(1000000 * c.n, c.n_all) AS agreement_ppm, c.trust_ppm,
   CASE WHEN c.kind = 'adjudication' THEN 'adjudication' ELSE 'event' END AS label_source,
   concat('preference.', c.kind) AS rule_id,
-  c.n AS n_raters, c.evidence, 'explicit_correction' AS pair_source, c.label_at
+  c.n_raters, c.evidence, 'explicit_correction' AS pair_source, c.label_at
 FROM corrections AS c
 WHERE c.accepts = 0 AND c.nth <= @per_prompt AND @pairs_from_corrections = 1
 

@@ -1,7 +1,7 @@
 -- Sampling: how far down the ranks each stratum is drawn. Unit: the draw as a whole, from narrow columns.
 
 -- step: touched
-SELECT 'draw' AS draw
+SELECT 1 AS draw
 
 -- step: members
 -- With a budget per version, what is in stays in, and the draw is among the rest.

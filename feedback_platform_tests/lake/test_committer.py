@@ -163,12 +163,14 @@ def test_parts_from_duckdb_and_polars_are_one_schema(table):
         "COPY (SELECT 'd' AS id, 2::BIGINT AS n, TIMESTAMPTZ '2026-01-02 03:04:05.678901+00' AS at, "
         f"'{{}}'::JSON AS note) TO '{by_duckdb}' (FORMAT parquet, COMPRESSION zstd)"
     )
-    by_polars = write_part(table, "bear", rows(["p"]))
-    commit(table, [by_duckdb, by_polars], app="app", txn=1)
-    assert ids(table) == ["d", "p"]
+    by_polars = table.staging("bear") / "part-0.parquet"
+    rows(["p"]).write_parquet(by_polars)
+    by_arrow = write_part(table, "row", rows(["a"]))
+    commit(table, [by_duckdb, by_polars, by_arrow], app="app", txn=1)
+    assert ids(table) == ["a", "d", "p"]
     # Any Delta reader agrees, statistics included.
     stats = pl.DataFrame(DeltaTable(table.folder).get_add_actions(flatten=True)).sort("path")
-    assert stats["max.n"].to_list() == [1, 2]
+    assert stats["max.n"].to_list() == [1, 2, 1]
     assert stats["min.at"].to_list()[1] == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     assert "min.id" not in stats.columns
 

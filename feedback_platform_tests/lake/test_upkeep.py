@@ -215,10 +215,9 @@ def test_a_damaged_first_commit_leaves_an_empty_folder_to_start_from(tmp_path):
 
 def test_who_waits_in_vain_is_told_who_holds_the_lock(tmp_path):
     lock = tmp_path / "lock"
-    with exclusive(lock, wait_seconds=0, what="outer"):
-        with pytest.raises(LeaseHeldError, match=rf"inner.*process {os.getpid()} \(outer\)"):
-            with exclusive(lock, wait_seconds=0.02, what="inner"):
-                pass
+    held = pytest.raises(LeaseHeldError, match=rf"inner.*process {os.getpid()} \(outer\)")
+    with exclusive(lock, wait_seconds=0, what="outer"), held, exclusive(lock, wait_seconds=0.02, what="inner"):
+        pass
     with exclusive(lock, wait_seconds=0, what="next"):
         pass
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
+import pyarrow.parquet as pq
 
 from feedback_platform.contracts.table import TableContract, UtcMicros
 from feedback_platform.lake.committer import Commit, commit
@@ -45,7 +46,8 @@ def rows(ids: Iterable[str], **columns: object) -> pl.DataFrame:
 
 def write_part(table: LakeTable, prefix: str, frame: pl.DataFrame) -> Path:
     path = table.staging(prefix) / "part-0.parquet"
-    frame.write_parquet(path)
+    # PyArrow's writer leaves its bytes in memory, where a power cut takes them; on some kernels Polars' does not.
+    pq.write_table(frame.to_arrow(), path)
     return path
 
 

@@ -1,7 +1,7 @@
 """JSON Lines files become events in the log: one object of the wire contract per line, plain or gzip.
 
-The same validation as every other way in. Files are streamed in batches, each durable before the next is read; a
-refused line goes to the dead letters with its file, number and reason. A repeated import only finds duplicates.
+The same validation as every other way in. Files are streamed in batches, each durable before the next is read. A
+refused line goes to the dead letters with its file, number and reason. Importing again finds only duplicates.
 """
 
 import gzip
@@ -140,7 +140,7 @@ def import_jsonl(
 
     Raises:
         NotFoundError: a file is missing; nothing was imported.
-        ImportIncomplete: a file is cut short or damaged; everything before the damage and all other files are in.
+        ImportIncomplete: a file is cut short or damaged; all before the damage, and the other files, are in.
     """
     for path in (*inferences, *feedback):
         if not path.is_file():
@@ -214,9 +214,7 @@ def _next_line(file: BinaryIO) -> tuple[bytes, int] | None:
 def _opened(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         magic = file.read(2)
-    return cast(
-        BinaryIO, gzip.open(path, "rb") if magic == b"\x1f\x8b" else path.open("rb", buffering=_CHUNK)
-    )
+    return cast(BinaryIO, gzip.open(path, "rb") if magic == b"\x1f\x8b" else path.open("rb", buffering=_CHUNK))
 
 
 def _parsed(kind: Kind, line: _Line) -> Inference | AnyFeedback:

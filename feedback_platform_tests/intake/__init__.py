@@ -1,0 +1,1 @@
+"""Tests of intake: the event log and the importers."""
