@@ -1,4 +1,4 @@
-"""Compile feedback and inference logs into versioned training datasets. Holds the version and the loader's front door."""
+"""Compile feedback and inference logs into versioned training datasets. Here: the version, and `load_dataset`."""
 
 from typing import TYPE_CHECKING
 

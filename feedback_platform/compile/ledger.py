@@ -12,7 +12,8 @@ from feedback_platform.compile.workspace import LakeWorkspace
 from feedback_platform.engines.duckdb import DuckEngine
 from feedback_platform.lake.store import Lake
 
-_INFERENCES = """
+# Each accepted inference with its state and reason; `explain` reads the same text, so that both say the same.
+INFERENCE_STATES_SQL = """
     WITH drawn AS (
       SELECT request_id FROM sampled_dataset
       UNION SELECT chosen_request_id FROM sampled_dataset WHERE chosen_request_id IS NOT NULL
@@ -20,41 +21,46 @@ _INFERENCES = """
     ),
     labelled AS (
       SELECT r.request_id,
-        max(CASE WHEN c.state IN ('candidate', 'split_bridge') THEN 1 ELSE 0 END) AS n_sampled_out,
+        max(CASE WHEN c.state = 'candidate' THEN 1 ELSE 0 END) AS n_sampled_out,
+        max(CASE WHEN c.state = 'split_bridge' THEN 1 ELSE 0 END) AS n_bridge,
         max(CASE WHEN c.state = 'duplicate' THEN 1 ELSE 0 END) AS n_duplicate,
         max(CASE WHEN r.state = 'immature' THEN 1 ELSE 0 END) AS n_immature,
         max(CASE WHEN r.state = 'in_review' THEN 1 ELSE 0 END) AS n_review,
-        min(coalesce(c.reason, r.reason)) AS reason
+        min(CASE WHEN c.state = 'conflict' THEN c.reason WHEN r.state = 'no_valid_feedback' THEN r.reason END) AS reason
       FROM resolved_examples AS r LEFT JOIN candidate_examples AS c ON c.example_id = r.example_id
       GROUP BY r.request_id
     )
-    SELECT state, reason, count(*) FROM (
-      SELECT
-        CASE
-          WHEN NOT i.is_selected THEN 'foreign'
-          WHEN NOT i.training_allowed THEN 'not_permitted'
-          WHEN d.request_id IS NOT NULL THEN 'in_dataset'
-          WHEN l.request_id IS NULL THEN 'unlabelled'
-          WHEN l.n_sampled_out = 1 THEN 'sampled_out'
-          WHEN l.n_duplicate = 1 THEN 'duplicate'
-          WHEN l.n_immature = 1 THEN 'immature'
-          WHEN l.n_review = 1 THEN 'in_review'
-          ELSE 'no_valid_feedback'
-        END AS state,
-        CASE
-          WHEN NOT i.is_selected THEN 'not_selected'
-          WHEN NOT i.training_allowed THEN 'training_not_allowed'
-          WHEN d.request_id IS NOT NULL THEN NULL
-          WHEN l.request_id IS NULL THEN 'no_feedback'
-          WHEN l.n_sampled_out = 1 THEN coalesce(l.reason, 'beyond_budget')
-          ELSE l.reason
-        END AS reason
-      FROM inferences AS i
-      LEFT JOIN drawn AS d ON d.request_id = i.request_id
-      LEFT JOIN labelled AS l ON l.request_id = i.request_id
-    ) GROUP BY state, reason
+    SELECT
+      i.request_id,
+      CASE
+        WHEN NOT i.is_selected THEN 'foreign'
+        WHEN NOT i.training_allowed THEN 'not_permitted'
+        WHEN d.request_id IS NOT NULL THEN 'in_dataset'
+        WHEN l.request_id IS NULL THEN 'unlabelled'
+        WHEN l.n_sampled_out = 1 OR l.n_bridge = 1 THEN 'sampled_out'
+        WHEN l.n_duplicate = 1 THEN 'duplicate'
+        WHEN l.n_immature = 1 THEN 'immature'
+        WHEN l.n_review = 1 THEN 'in_review'
+        ELSE 'no_valid_feedback'
+      END AS state,
+      CASE
+        WHEN NOT i.is_selected THEN 'not_selected'
+        WHEN NOT i.training_allowed THEN 'training_not_allowed'
+        WHEN d.request_id IS NOT NULL THEN NULL
+        WHEN l.request_id IS NULL THEN 'no_feedback'
+        WHEN l.n_sampled_out = 1 THEN 'beyond_budget'
+        WHEN l.n_bridge = 1 THEN 'prompt_in_another_split'
+        WHEN l.n_duplicate = 1 THEN 'same_content'
+        WHEN l.n_immature = 1 THEN 'not_mature'
+        WHEN l.n_review = 1 THEN 'waits_for_review'
+        ELSE l.reason
+      END AS reason
+    FROM inferences AS i
+    LEFT JOIN drawn AS d ON d.request_id = i.request_id
+    LEFT JOIN labelled AS l ON l.request_id = i.request_id
 """
-_FEEDBACK = """
+# Each accepted feedback event with its state and reason.
+FEEDBACK_STATES_SQL = """
     WITH orphan AS (
       SELECT f.feedback_id,
         coalesce(f.target_request_id, s.target_request_id, r.target_request_id) AS request_id,
@@ -70,14 +76,13 @@ _FEEDBACK = """
       SELECT o.feedback_id FROM orphan AS o JOIN inferences AS i ON i.session_id = o.session_id
       WHERE o.request_id IS NULL GROUP BY o.feedback_id HAVING NOT bool_or(i.is_selected)
     )
-    SELECT state, reason, count(*) FROM (
-      SELECT
-        CASE WHEN e.feedback_id IS NOT NULL THEN e.state WHEN p.feedback_id IS NOT NULL THEN 'foreign' END AS state,
-        CASE WHEN e.feedback_id IS NOT NULL THEN e.reason WHEN p.feedback_id IS NOT NULL THEN 'not_selected' END AS reason
-      FROM feedback AS f
-      LEFT JOIN feedback_events AS e ON e.feedback_id = f.feedback_id
-      LEFT JOIN proved AS p ON p.feedback_id = f.feedback_id
-    ) GROUP BY state, reason
+    SELECT
+      f.feedback_id,
+      CASE WHEN e.feedback_id IS NOT NULL THEN e.state WHEN p.feedback_id IS NOT NULL THEN 'foreign' END AS state,
+      CASE WHEN e.feedback_id IS NOT NULL THEN e.reason WHEN p.feedback_id IS NOT NULL THEN 'not_selected' END AS reason
+    FROM feedback AS f
+    LEFT JOIN feedback_events AS e ON e.feedback_id = f.feedback_id
+    LEFT JOIN proved AS p ON p.feedback_id = f.feedback_id
 """
 _INVENTED = """
     SELECT
@@ -128,15 +133,15 @@ def take_ledger(lake: Lake, manifest: Manifest, engine: DuckEngine, heads: tuple
     """
     work = LakeWorkspace(lake, manifest.dataset, manifest.window)
     define_relations(engine, work, manifest, manifest.dataset_policy())
-    inference = _account(engine, _INFERENCES, manifest.cuts.inference, heads[0] if heads else None)
-    feedback = _account(engine, _FEEDBACK, manifest.cuts.feedback, heads[1] if heads else None)
+    inference = _account(engine, INFERENCE_STATES_SQL, manifest.cuts.inference, heads[0] if heads else None)
+    feedback = _account(engine, FEEDBACK_STATES_SQL, manifest.cuts.feedback, heads[1] if heads else None)
     return Ledger(inference, feedback, int(str(engine.one(_INVENTED)[0])))
 
 
 def _account(engine: DuckEngine, sql: str, cut: int, head: int | None) -> Account:
     account = Account(accepted=cut if head is None else head)
     account.not_yet_compiled = account.accepted - cut
-    for state, reason, n in engine.rows(sql):
+    for state, reason, n in engine.rows(f"SELECT state, reason, count(*) FROM ({sql}) GROUP BY state, reason"):
         if state is None:
             continue
         count = int(str(n))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from feedback_platform.compile.manifest import Manifest, ManifestStore, datasets_in
@@ -155,7 +156,7 @@ def load_dataset(
         else:
             extra = () if changes is None else CHANGES
             sql = training_sql(lake, manifest, objective, engine.connection, rows=changes, extra=extra)
-        schema = pl.DataFrame(engine.connection.execute(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table()).schema
+        schema = pl.DataFrame(engine.connection.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table()).schema
     return _lazy(sql, schema, settings)
 
 
@@ -174,7 +175,8 @@ def _lazy(sql: str, schema: pl.Schema, settings: Settings) -> pl.LazyFrame:
         limit = "" if n_rows is None else f" LIMIT {n_rows}"
         text = f"SELECT {picked or 'example_id'} FROM ({sql}) ORDER BY example_id{limit}"
         with DuckEngine(settings.memory_limit, settings.threads) as engine:
-            for batch in engine.connection.execute(text).to_arrow_reader(batch_size or BATCH_ROWS):
+            reader: pa.RecordBatchReader = engine.connection.sql(text).to_arrow_reader(batch_size or BATCH_ROWS)
+            for batch in reader:
                 frame = pl.DataFrame(batch)
                 yield frame if predicate is None else frame.filter(predicate)
 

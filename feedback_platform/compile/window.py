@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from feedback_platform.compile.advance import advance
 from feedback_platform.compile.bias import advance_bias
@@ -28,14 +29,14 @@ from feedback_platform.stages.stage import Stage
 TABLE_NAMES: tuple[str, ...] = (*(s.table.name for s in stages()), BIAS_REPORT.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Compiler:
     """One dataset of one tenant, ready to be compiled."""
 
     settings: Settings
     policy: DatasetPolicy
 
-    @property
+    @cached_property
     def lake(self) -> Lake:
         """The tenant's tables."""
         return Lake(self.settings.lake)

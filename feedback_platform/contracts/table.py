@@ -5,6 +5,7 @@ A table is declared once as a Pandera model (see `raw_tables`, `stage_tables`). 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal
 
 import pandera.polars as pa
@@ -125,6 +126,7 @@ class ChangeRow(pa.DataFrameModel):
 CHANGE_COLUMNS: tuple[str, ...] = ("window", "op", "op_reason", "prev_window")
 
 
+@cache
 def _columns(model: type[pa.DataFrameModel]) -> tuple[Column, ...]:
     return tuple(
         Column(

@@ -1,7 +1,7 @@
 """Training views: what each objective's trainers want, as SQL text over rows of `sampled_dataset`.
 
-Text only: callers name the relations and run it. It speaks DuckDB's JSON functions, since views, loaders and exports are
-DuckDB's alone; the stages before it do not depend on it. JSON values stay canonical JSON text.
+Text only: callers name the relations and run it. It speaks DuckDB's JSON functions, since views, loaders and exports
+are DuckDB's alone; the stages before it do not depend on it. JSON values stay JSON text.
 
 A chat's prompt is its list of messages and every answer a list of one message; any other prompt and answer is one JSON
 string (an object that is neither text nor chat is told as its JSON text).
@@ -38,7 +38,7 @@ COLUMN_DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "rejected": "JSON: the other answer, in the form of `completion`",
         "tools": "JSON list of tool definitions",
         "label": "the label; a boolean for `train_kto`",
-        "selection_prob": "probability of being drawn, given stratum, arm and threshold; null when the draw had no such cell",
+        "selection_prob": "probability of being drawn, given stratum, arm and threshold; null without one",
         "response_prob": "probability that the inference got feedback; null until it is estimated",
         "sample_weight": "1 / selection_prob",
     }
@@ -175,9 +175,10 @@ _PROMPT = """CASE r.input_kind
       ELSE CAST(to_json(r.input) AS VARCHAR)
     END"""
 # Drawn when rank = u * 2^40 / weight <= threshold, u uniform in [0, 1): ranks are whole, hence the one added.
+_SHARE = f"(t.threshold::DOUBLE + 1) * r.weight_ppm / 1e6 / {RANK_SCALE}::DOUBLE"
 _SELECTION = (
     f"CASE WHEN t.threshold >= {ALL_RANKS} THEN 1.0::DOUBLE "
-    f"WHEN t.threshold IS NOT NULL THEN least(1.0::DOUBLE, (t.threshold::DOUBLE + 1) * r.weight_ppm / 1e6 / {RANK_SCALE}::DOUBLE) END"
+    f"WHEN t.threshold IS NOT NULL THEN least(1.0::DOUBLE, {_SHARE}) END"
 )
 _CONDITIONS: Mapping[str, str] = {
     "sft": " AND r.target IS NOT NULL",
