@@ -1,11 +1,9 @@
 """Compile feedback and inference logs into versioned training datasets. Here: the version, and `load_dataset`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from feedback_platform.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -15,7 +13,7 @@ def load_dataset(
     version: int | None = None,
     since: int | None = None,
     objective: str | None = None,
-    settings: "Settings | None" = None,
+    settings: Any = None,
 ) -> "pl.LazyFrame":
     """A published version of a dataset as a lazy frame, in `example_id` order; rows are streamed when it is collected.
 
@@ -26,7 +24,7 @@ def load_dataset(
             and `change_reason`; a removed example's row is as it last stood.
         objective: only that objective, in its trainers' columns (`prompt` and the answers are JSON text; a classifier's
             features are typed `f_*` columns). All columns of `sampled_dataset` for None.
-        settings: where state lives; from the environment for None.
+        settings: a `feedback_platform.settings.Settings`, which says where state lives; from the environment for None.
 
     Raises:
         NotFoundError: no such dataset or version.

@@ -15,7 +15,8 @@ FeedbackPlatformError
 |   |-- WindowMismatch     the open window was cut for another configuration
 |   `-- PublishBlocked     a blocking check or gate refused publication
 |-- NotFoundError          no such dataset, version, window or event
-`-- ExportError            an export cannot be made from this version
+|-- ExportError            an export cannot be made from this version
+`-- QueryError             an analyst's query cannot be run
 """
 
 
@@ -94,3 +95,7 @@ class NotFoundError(FeedbackPlatformError):
 
 class ExportError(FeedbackPlatformError):
     """An export cannot be made from this version."""
+
+
+class QueryError(FeedbackPlatformError):
+    """An analyst's query cannot be run."""

@@ -22,6 +22,8 @@ class Settings:
         land_events: events per landed range (`FEEDBACK_LAND_EVENTS`).
         land_seconds: oldest an unlanded event may get before the sensor lands it (`FEEDBACK_LAND_SECONDS`).
         log_retention_days: landed events stay in the log this long (`FEEDBACK_LOG_RETENTION_DAYS`).
+        replay_events: the check after a publication replays histories up to so many events, summed over windows
+            (`FEEDBACK_REPLAY_EVENTS`).
         projects: extra folders that hold `defs.yaml` files (`FEEDBACK_PROJECTS`, separated like PATH).
     """
 
@@ -32,6 +34,7 @@ class Settings:
     land_events: int = 10_000
     land_seconds: int = 30
     log_retention_days: int = 7
+    replay_events: int = 100_000
     projects: tuple[Path, ...] = ()
 
     @property
@@ -76,6 +79,7 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         land_events=_whole(env, "FEEDBACK_LAND_EVENTS", 10_000),
         land_seconds=_whole(env, "FEEDBACK_LAND_SECONDS", 30),
         log_retention_days=_whole(env, "FEEDBACK_LOG_RETENTION_DAYS", 7),
+        replay_events=_whole(env, "FEEDBACK_REPLAY_EVENTS", 100_000),
         projects=tuple(
             Path(p).expanduser().absolute() for p in env.get("FEEDBACK_PROJECTS", "").split(os.pathsep) if p
         ),

@@ -31,10 +31,11 @@ MAY_IMPORT = {
     "lake": {"contracts", "stages"},
     "compile": CORE,
     **dict.fromkeys(EDGES, CORE),
-    "components": CORE | EDGES,
-    "defs": CORE | EDGES | {"components"},
-    "definitions": CORE | EDGES | {"components", "defs"},
-    "cli": CORE | EDGES | {"components", "defs", "definitions"},
+    "outputs": CORE | EDGES,
+    "components": CORE | EDGES | {"outputs"},
+    "defs": CORE | EDGES | {"components", "outputs"},
+    "definitions": CORE | EDGES | {"components", "defs", "outputs"},
+    "cli": CORE | EDGES | {"components", "defs", "definitions", "outputs"},
     "": CORE | EDGES,  # feedback_platform/__init__.py, and only inside functions
 }
 DAGSTER_LAYERS = {"components", "defs", "definitions"}

@@ -46,12 +46,14 @@ def advance(stage: Stage, manifest: Manifest, workspace: Workspace, engine: Duck
 
 def _run_steps(stage: Stage, manifest: Manifest, engine: DuckEngine) -> None:
     policy = manifest.dataset_policy()
-    for step, sql in stage.sql.items():
-        batch = stage.batches.get(step)
-        text = sql
-        if step == "touched" and manifest.recompile and stage.unit:
-            text = f"{sql} UNION SELECT {stage.unit} FROM {stage.table.name}_before"
-        engine.create(step, text, None if batch is None else lambda rows, apply=batch: apply(rows, policy))
+    for name, step in stage.sql.items():
+        batch, text = stage.batches.get(name), step.sql
+        if name == "touched" and manifest.recompile and stage.unit:
+            text = f"{text} UNION SELECT {stage.unit} FROM {stage.table.name}_before"
+        if step.is_view:
+            engine.define(name, text)
+        else:
+            engine.create(name, text, None if batch is None else lambda rows, apply=batch: apply(rows, policy))
 
 
 def changes_sql(stage: Stage, manifest: Manifest, *, has_past: bool) -> str:

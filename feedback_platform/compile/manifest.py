@@ -85,12 +85,12 @@ class ManifestStore:
     def save(self, manifest: Manifest) -> Manifest:
         """Write durably, replacing the earlier state of the same window."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path(manifest.window), msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        write_atomically(self.path(manifest.window), msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         return manifest
 
     def load(self, window: int) -> Manifest:
         """One window's manifest."""
-        path = self._path(window)
+        path = self.path(window)
         if not path.exists():
             raise NotFoundError(f"window {window} has no manifest. `feedback versions` lists what there is.")
         try:
@@ -132,7 +132,8 @@ class ManifestStore:
         """The next id; abandoned ones count."""
         return max((m.window for m in self.all()), default=0) + 1
 
-    def _path(self, window: int) -> Path:
+    def path(self, window: int) -> Path:
+        """Where a window's manifest lies."""
         return self._folder / f"{window:06d}.json"
 
 

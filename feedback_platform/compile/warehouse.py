@@ -87,10 +87,10 @@ def rebuild_warehouse(settings: Settings, lake: Lake) -> Path:
 def _write(path: Path, lake: Lake) -> None:
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"ATTACH {quoted(str(path))} AS warehouse (STORAGE_VERSION '{STORAGE_VERSION}')")
-        connection.execute("USE warehouse")
+        connection.execute("USE warehouse; BEGIN")
         for statement in _statements(lake):
             connection.execute(statement)
-        connection.execute("USE memory; DETACH warehouse")
+        connection.execute("COMMIT; USE memory; DETACH warehouse")
 
 
 def _statements(lake: Lake) -> Iterator[str]:

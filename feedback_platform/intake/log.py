@@ -113,6 +113,10 @@ class EventLog(Protocol):
         """The first position still present, None when there is none."""
         ...
 
+    def receipt(self, stream: Stream, event_id: str) -> Receipt | None:
+        """Where and when an event with this id was accepted, None when it never was."""
+        ...
+
     def oldest_unlanded_at(self, stream: Stream, after: int) -> datetime | None:
         """Receipt time of the first entry after a position, None when there is none."""
         ...

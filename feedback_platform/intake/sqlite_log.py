@@ -116,6 +116,11 @@ class SqliteEventLog(SqliteFile):
         found = self.value(f"SELECT min(seq) FROM {_table(stream)}")
         return None if found is None else int(found)
 
+    def receipt(self, stream: Stream, event_id: str) -> Receipt | None:
+        """See `EventLog.receipt`; answers after pruning too."""
+        known = self._taken(stream, [event_id]).get(event_id)
+        return None if known is None else Receipt(event_id, known[1], _EPOCH + known[2] * _MICRO)
+
     def oldest_unlanded_at(self, stream: Stream, after: int) -> datetime | None:
         """See `EventLog.oldest_unlanded_at`."""
         sql = f"SELECT received_at FROM {_table(stream)} WHERE seq > ? ORDER BY seq LIMIT 1"

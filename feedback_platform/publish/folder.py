@@ -3,8 +3,10 @@
 Knows files and checksums, nothing of formats.
 """
 
+import glob
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,9 +44,8 @@ def replacing(out: Path) -> Iterator[Path]:
     if out.exists() and not _is_export(out):
         raise ExportError(f"{out} holds something that is not an export. Name a new or empty folder.")
     make_folder(out.parent)
+    _clear(out)
     beside, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    for stale in (beside, old):
-        shutil.rmtree(stale, ignore_errors=True)
     beside.mkdir()
     try:
         yield beside
@@ -71,6 +72,24 @@ def write_manifest(folder: Path, facts: Mapping[str, object], files: tuple[Expor
     """`manifest.json`: the version's facts and every other file's checksum."""
     text = msgspec.json.encode({**facts, "files": files})
     (folder / MANIFEST).write_bytes(msgspec.json.format(text, indent=2) + b"\n")
+
+
+def _clear(out: Path) -> None:
+    """Delete what exports to this folder left behind when they were killed; running ones are left alone."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*"):
+        match = re.fullmatch(re.escape(f".{out.name}.") + r"(\d+)\.(tmp|old)", left.name)
+        if match and (int(match[1]) == os.getpid() or not _runs(int(match[1]))):
+            shutil.rmtree(left)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _described(path: Path, name: str, rows: Mapping[str, int]) -> ExportedFile:

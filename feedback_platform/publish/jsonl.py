@@ -102,8 +102,8 @@ def _is_mixed(source: Source, view: str) -> bool:
 
 
 def _count(source: Source, view: str, condition: str) -> int:
-    found = source.connection.execute(f"SELECT count(*) FROM ({view}) WHERE {condition}").fetchone()
-    return int(found[0]) if found else 0
+    [(n,)] = source.connection.execute(f"SELECT count(*) FROM ({view}) WHERE {condition}").fetchall()
+    return int(n)
 
 
 def _as_chat(view: str, objective: str) -> str:

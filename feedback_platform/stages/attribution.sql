@@ -5,7 +5,9 @@
 -- Feedback that still lacks a request it names. `expired` waits too: the state follows the prefix, not the past.
 SELECT f.feedback_id, explode(f.request_ids) AS request_id
 FROM feedback AS f
-WHERE f.feedback_id IN (SELECT p.feedback_id FROM attributed_pairs_before AS p WHERE p.status IN ('pending', 'expired'))
+WHERE f.feedback_id IN (
+  SELECT p.feedback_id FROM attributed_pairs_before AS p WHERE p.request_id IS NULL OR p.status IN ('pending', 'expired')
+)
 
 -- step: touched_directly
 SELECT feedback_id FROM new_feedback
@@ -140,7 +142,7 @@ JOIN asked AS f ON f.feedback_id = a.subject_feedback_id
 WHERE a.feedback_type = 'retraction' AND f.feedback_type <> 'retraction' AND (a.can_review OR a.rater = f.rater)
 GROUP BY a.subject_feedback_id
 
--- step: matched
+-- view: matched
 -- Every touched event beside each inference it judges (none while it waits).
 SELECT a.feedback_id, a.asked_request_id AS request_id, 1000000 AS weight_ppm
 FROM asked AS a WHERE a.asked_request_id IS NOT NULL
@@ -151,7 +153,7 @@ SELECT a.feedback_id, null_text() AS request_id, 1000000 AS weight_ppm
 FROM asked AS a
 WHERE a.asked_request_id IS NULL AND a.feedback_id NOT IN (SELECT w.feedback_id FROM weighted_turns AS w)
 
--- step: judged
+-- view: judged
 SELECT
   a.*,
   m.weight_ppm, s.request_id AS found_request_id, s.event_at AS inference_at, s.is_selected, s.training_allowed,
@@ -177,7 +179,7 @@ LEFT JOIN seen AS s ON s.request_id = m.request_id AND unix_micros(s.event_at) >
 LEFT JOIN met AS x ON x.feedback_id = a.feedback_id
 LEFT JOIN retractions AS r ON r.feedback_id = a.feedback_id
 
--- step: decided
+-- view: decided
 SELECT
   j.*,
   CASE
@@ -193,7 +195,7 @@ FROM judged AS j
 WHERE coalesce(j.is_selected, true)
   AND j.feedback_id NOT IN (SELECT f.feedback_id FROM foreign_sessions AS f)
 
--- step: body
+-- view: body
 SELECT
   CASE WHEN d.found_request_id IS NULL THEN d.feedback_id ELSE concat(d.feedback_id, '|', d.found_request_id) END AS pair_id,
   d.feedback_id,

@@ -63,14 +63,14 @@ FROM (
 LEFT JOIN kept_splits AS k ON k.group_id = g.group_id
 WHERE g.nth = 1
 
--- step: placed
+-- view: placed
 SELECT
   d.*, g.is_bridged,
   CASE WHEN @split_clusters = 1 THEN g.split ELSE d.root_split END AS split,
   @split_clusters = 1 AND g.split <> d.root_split AS bridges
 FROM drawn AS d JOIN group_splits AS g ON g.group_id = d.group_id
 
--- step: clustered
+-- view: clustered
 -- Same objective, content and target stand for one another; the earliest that bridges no split represents them.
 SELECT
   p.*,
@@ -90,7 +90,7 @@ SELECT
   count(*) OVER (PARTITION BY c.cluster_id) AS n_cluster
 FROM clustered AS c
 
--- step: body
+-- view: body
 SELECT
   r.example_id, r.objective, r.request_id,
   CASE

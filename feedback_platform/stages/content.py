@@ -16,9 +16,17 @@ def xxh3(text: pl.Expr) -> pl.Expr:
     return _namespace(text, "nchash").xxh3_64().reinterpret(signed=True)  # type: ignore[no-any-return]
 
 
-def normalised(text: pl.Expr) -> pl.Expr:
-    """NFKC, lower case, runs of white space as one space, trimmed: texts that differ only so are the same."""
-    return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+def folded(texts: pl.Series) -> pl.Series:
+    """NFKC, lower case, runs of white space as one space, trimmed: texts that differ only so are the same.
+
+    Most texts are plain ASCII without runs of spaces and need lower case only; the rest (a tenth of the speed) go apart.
+    """
+    plain = texts.str.to_lowercase().str.strip_chars()
+    odd = texts.str.contains(r"[^\x20-\x7e]|  ").fill_null(False).arg_true()
+    if odd.len() == 0:
+        return plain
+    whole = texts.gather(odd).str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    return plain.scatter(odd, whole)
 
 
 def unit_interval(*parts: pl.Expr | str | int) -> pl.Expr:

@@ -12,11 +12,9 @@ from feedback_platform.contracts.policies import DatasetPolicy
 from feedback_platform.contracts.stage_tables import ENRICHED_RECORDS, PPM
 from feedback_platform.stages.stage import Stage, load_steps
 
-_UNCERTAINTY = {"uncertainty_ppm": pl.Int64, "uncertainty_source": pl.String, "entropy_ppm": pl.Int64}
-
 
 def uncertainty(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
-    """Adds `uncertainty_ppm`, its source, and `entropy_ppm`, in the contract's column order.
+    """Adds `uncertainty_ppm`, its source, and `entropy_ppm` to rows of (probabilities, confidence, logprob).
 
     1 minus the margin of the two largest probabilities where the model logged them ("Is margin all you need?",
     arXiv 2210.03822), else 1 minus its confidence, else 1 minus exp(logprob); null where none was logged.
@@ -33,10 +31,9 @@ def uncertainty(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
         .when(pl.col("confidence").is_not_null()).then(pl.lit("confidence"))
         .when(pl.col("logprob").is_not_null()).then(pl.lit("logprob"))
     )  # fmt: skip
-    joined = rows.join(table, on="probabilities", how="left").with_columns(
+    return rows.join(table, on="probabilities", how="left").with_columns(
         uncertainty_ppm=pl.coalesce(PPM - pl.col("margin_ppm"), confidence, logprob), uncertainty_source=source
     )
-    return joined.select(ENRICHED_RECORDS.names())
 
 
 def _from_probabilities(text: str) -> dict[str, int | None]:
@@ -53,5 +50,5 @@ def _from_probabilities(text: str) -> dict[str, int | None]:
 def enrichment() -> Stage:
     """Valid pairs with context, uncertainty and history; unit: one feedback event."""
     return Stage(
-        ENRICHED_RECORDS, unit="feedback_id", semantics=1, sql=load_steps("enrichment"), batches={"body": uncertainty}
+        ENRICHED_RECORDS, unit="feedback_id", semantics=1, sql=load_steps("enrichment"), batches={"uncertainties": uncertainty}
     )

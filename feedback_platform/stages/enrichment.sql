@@ -50,7 +50,8 @@ WHERE v.rater IN (SELECT x.rater FROM valid AS x WHERE x.rater IS NOT NULL)
 -- step: rater_history
 SELECT
   r.feedback_id,
-  count(*) OVER (PARTITION BY r.rater ORDER BY r.at_us RANGE BETWEEN 86400000000 PRECEDING AND 1 PRECEDING) AS n -- lint: peers count alike
+  -- lint: allow order_by_tie: events at one instant count alike
+  count(*) OVER (PARTITION BY r.rater ORDER BY r.at_us NULLS LAST RANGE BETWEEN 86400000000 PRECEDING AND 1 PRECEDING) AS n
 FROM rater_rows AS r
 
 -- step: turns
@@ -60,7 +61,11 @@ SELECT
 FROM inferences AS i
 WHERE i.session_id IN (SELECT x.session_id FROM valid AS x WHERE x.session_id IS NOT NULL)
 
--- step: body
+-- step: uncertainties
+-- Batch: from what the model logged.
+SELECT DISTINCT v.probabilities, v.confidence, v.logprob FROM valid AS v
+
+-- view: body
 SELECT
   v.pair_id, v.feedback_id, v.request_id, v.status, v.reason, v.by_feedback_id, v.flags, v.deadline_at, v.weight_ppm,
   v.feedback_type, v.name, v.rater, v.source_kind, v.source_client, v.can_review, v.feedback_at, v.inference_at,
@@ -73,8 +78,13 @@ SELECT
   int_div(unix_micros(v.inference_at), 3600000000) % 24 AS hour_of_day,
   (int_div(unix_micros(v.inference_at), 86400000000) + 3) % 7 + 1 AS weekday,
   t.turn AS session_turn,
+  u.uncertainty_ppm, u.uncertainty_source, u.entropy_ppm,
   coalesce(h.n, 0) AS rater_events_24h
 FROM valid AS v
 LEFT JOIN standing AS s ON s.pair_id = v.pair_id
 LEFT JOIN rater_history AS h ON h.feedback_id = v.feedback_id
 LEFT JOIN turns AS t ON t.request_id = v.request_id
+LEFT JOIN uncertainties AS u
+  ON u.probabilities IS NOT DISTINCT FROM v.probabilities
+  AND u.confidence IS NOT DISTINCT FROM v.confidence
+  AND u.logprob IS NOT DISTINCT FROM v.logprob

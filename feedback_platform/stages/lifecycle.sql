@@ -28,7 +28,7 @@ FROM (
   WHERE r.state = 'resolved' AND r.request_id IN (SELECT p.request_id FROM pairs AS p)
 ) AS x
 
--- step: pair_states
+-- view: pair_states
 SELECT
   p.*,
   CASE
@@ -54,7 +54,7 @@ LEFT JOIN validated_pairs AS v ON v.pair_id = p.pair_id
 LEFT JOIN enriched_records AS e ON e.pair_id = p.pair_id
 LEFT JOIN used AS u ON u.feedback_id = p.feedback_id
 
--- step: ranked
+-- view: ranked
 -- A session judgement has one state: that of its luckiest pair.
 SELECT
   s.*,
@@ -69,7 +69,7 @@ SELECT
   ) AS nth
 FROM pair_states AS s
 
--- step: body
+-- view: body
 SELECT r.feedback_id, r.feedback_type, r.feedback_at, r.request_id, r.state, r.why AS reason,
   CASE WHEN r.request_id IS NULL THEN 0 ELSE r.n END AS n_pairs
 FROM ranked AS r WHERE r.nth = 1

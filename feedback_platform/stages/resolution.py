@@ -9,7 +9,7 @@ import polars as pl
 
 from feedback_platform.contracts.policies import DatasetPolicy, micros
 from feedback_platform.contracts.stage_tables import PPM, RESOLVED_EXAMPLES
-from feedback_platform.stages.content import normalised, xxh3
+from feedback_platform.stages.content import folded, xxh3
 from feedback_platform.stages.stage import Stage, load_steps
 
 _KINDS = {
@@ -20,24 +20,19 @@ _TABULAR = ("features",)
 
 
 def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
-    """Adds `content_hash`: of the policy's fields for text, of the example's own id where nothing may be merged.
+    """(example_id, content_hash): of the policy's fields for text, of the example's own id where nothing may be merged.
 
     Tabular examples are never merged: different people share a feature row (39 % in one real file).
     """
-    target = pl.coalesce("target", pl.concat_str(["chosen", "rejected"], separator="\n"), "output")
     parts = {
         "last_user": pl.col("prompt_hash").cast(pl.String),
         "input": pl.col("input"),
-        "target": normalised(target),
+        "target": pl.lit(folded(rows["target"])),
     }
     chosen = [parts[field].fill_null("") for field in policy.dedup.fields]
     mergeable = pl.lit(bool(chosen) and policy.dedup.method != "off") & ~pl.col("input_kind").is_in(_TABULAR)
     key = pl.when(mergeable).then(pl.concat_str(chosen or [pl.lit("")], separator="\x1f")).otherwise(pl.col("example_id"))
-    hashed = rows.with_columns(
-        content_hash=pl.when(pl.col("state") == "resolved").then(xxh3(key)),
-        label_confidence_ppm=pl.col("label_confidence_ppm").clip(0, PPM),
-    )
-    return hashed.select(RESOLVED_EXAMPLES.names())
+    return rows.select("example_id", content_hash=xxh3(key))
 
 
 def _params(policy: DatasetPolicy) -> Mapping[str, int | str]:
@@ -56,6 +51,7 @@ def _params(policy: DatasetPolicy) -> Mapping[str, int | str]:
         "length_ratio": round((pairs.max_length_ratio or 0) * 100),
         "classification": int("classification" in policy.objectives),
         "n_classes": len(policy.data.classes or ()),
+        "hash_input": int("input" in policy.dedup.fields),
     }
 
 
@@ -83,7 +79,7 @@ def resolution() -> Stage:
         unit="request_id",
         semantics=1,
         sql=load_steps("resolution"),
-        batches={"body": content},
+        batches={"contents": content},
         params=_params,
         frames=_frames,
     )

@@ -333,9 +333,17 @@ FROM feedback AS f
 WHERE f.feedback_id IN (SELECT d.target_feedback_id FROM decisions AS d WHERE d.target_feedback_id IS NOT NULL)
    OR f.feedback_id IN (SELECT d.chosen_feedback_id FROM decisions AS d WHERE d.chosen_feedback_id IS NOT NULL)
 
--- step: filled
+-- step: sides
+-- Prompts of both sides of explicit pairs, to hold them against the prompt judged.
+SELECT p.request_id, p.input, p.output, p.training_allowed FROM payload AS p
+WHERE p.request_id IN (SELECT c.chosen_request_id FROM pairs_from_choices AS c)
+   OR p.request_id IN (SELECT c.rejected_request_id FROM pairs_from_choices AS c)
+
+-- view: filled
+-- Decisions beside their texts.
 SELECT
   d.*,
+  substr(sha2(concat(@dataset, '|', d.objective, '|', d.unit_key), 256), 1, 32) AS example_id,
   p.task, p.model, p.model_version, p.variant, p.event_at, p.session_id, p.user_id, p.segments, p.input_kind, p.input,
   p.output, p.tools, p.prompt_hash, p.training_allowed,
   CASE WHEN d.label_kind = 'target' THEN coalesce(x.output, p.output) END AS target,
@@ -347,12 +355,12 @@ SELECT
   coalesce(c.training_allowed, true) AND coalesce(r.training_allowed, true) AS sides_allowed
 FROM (SELECT * FROM decisions UNION ALL SELECT * FROM undecided) AS d
 JOIN payload AS p ON p.request_id = d.request_id
-LEFT JOIN payload AS c ON c.request_id = d.chosen_request_id
-LEFT JOIN payload AS r ON r.request_id = d.rejected_request_id
+LEFT JOIN sides AS c ON c.request_id = d.chosen_request_id AND d.pair_source = 'explicit'
+LEFT JOIN sides AS r ON r.request_id = d.rejected_request_id AND d.pair_source = 'explicit'
 LEFT JOIN texts AS x ON x.feedback_id = d.target_feedback_id
 LEFT JOIN texts AS y ON y.feedback_id = d.chosen_feedback_id
 
--- step: stated
+-- view: stated
 SELECT
   f.*,
   unix_micros(f.event_at) + @mature_after AS mature_us,
@@ -371,10 +379,21 @@ SELECT
   END AS state
 FROM filled AS f
 
--- step: body
+-- step: contents
+-- Batch: the hash of what makes two examples the same.
 SELECT
-  substr(sha2(concat(@dataset, '|', s.objective, '|', s.unit_key), 256), 1, 32) AS example_id,
-  s.objective, s.unit, s.unit_key, s.criterion, s.request_id, s.state,
+  s.example_id, s.input_kind, s.prompt_hash,
+  CASE WHEN @hash_input = 1 THEN s.input END AS input,
+  CASE WHEN s.label_kind = 'preference' THEN concat(s.chosen, '|', s.rejected) ELSE coalesce(s.target, s.output) END AS target
+FROM stated AS s WHERE s.state = 'resolved'
+
+-- step: uncertain
+SELECT e.request_id, max(e.uncertainty_ppm) AS uncertainty_ppm FROM enriched_records AS e
+WHERE e.request_id IN (SELECT t.request_id FROM touched AS t) GROUP BY e.request_id
+
+-- view: body
+SELECT
+  s.example_id, s.objective, s.unit, s.unit_key, s.criterion, s.request_id, s.state,
   CASE
     WHEN s.state = 'resolved' THEN null_text()
     WHEN s.state = 'not_permitted' THEN 'training_not_allowed'
@@ -395,16 +414,15 @@ SELECT
   CASE WHEN s.state = 'resolved' THEN s.rejected END AS rejected,
   CASE WHEN s.state = 'resolved' THEN s.tools END AS tools,
   s.label_kind, CASE WHEN s.state = 'resolved' THEN s.label END AS label,
-  int_div(s.agreement_ppm * s.trust_ppm, 1000000) AS label_confidence_ppm,
+  least(int_div(s.agreement_ppm * s.trust_ppm, 1000000), 1000000) AS label_confidence_ppm,
   s.label_source, s.rule_id, s.n_raters, s.agreement_ppm, s.evidence, s.pair_source,
   CASE
     WHEN s.state = 'resolved' AND s.pair_source = 'explicit_correction' AND length(s.chosen) <= 400 AND length(s.rejected) <= 400
     THEN int_div(1000000 * levenshtein(s.chosen, s.rejected), greatest(length(s.chosen), length(s.rejected)))
   END AS edit_ratio_ppm,
   u.uncertainty_ppm,
-  CASE WHEN s.state = 'resolved' THEN s.prompt_hash END AS prompt_hash
+  CASE WHEN s.state = 'resolved' THEN s.prompt_hash END AS prompt_hash,
+  h.content_hash
 FROM stated AS s
-LEFT JOIN (
-  SELECT e.request_id, max(e.uncertainty_ppm) AS uncertainty_ppm FROM enriched_records AS e
-  WHERE e.request_id IN (SELECT t.request_id FROM touched AS t) GROUP BY e.request_id
-) AS u ON u.request_id = s.request_id
+LEFT JOIN uncertain AS u ON u.request_id = s.request_id
+LEFT JOIN contents AS h ON h.example_id = s.example_id

@@ -30,7 +30,7 @@ SELECT
 FROM candidate_examples AS c
 WHERE @needs_ranks = 1 AND c.state = 'candidate' AND c.example_id NOT IN (SELECT m.example_id FROM members AS m)
 
--- step: body
+-- view: body
 SELECT
   concat(a.objective, '|', a.stratum, '|', a.arm) AS cell, a.objective, a.stratum, a.arm,
   a.n AS n_candidates,

@@ -46,7 +46,7 @@ FROM (
 ) AS r
 WHERE r.nth = 1
 
--- step: doubts
+-- view: doubts
 SELECT
   p.*,
   g.given_verdict AS ruling,
@@ -65,7 +65,7 @@ LEFT JOIN bursts AS b ON b.rater = p.rater AND b.hour = int_div(unix_micros(p.fe
 LEFT JOIN rulings AS g ON g.feedback_id = p.feedback_id
 WHERE p.status = 'attributed' AND p.feedback_id IN (SELECT t.feedback_id FROM touched AS t)
 
--- step: ruled
+-- view: ruled
 SELECT
   d.*,
   CASE
@@ -78,7 +78,7 @@ SELECT
   END AS verdict
 FROM doubts AS d
 
--- step: body
+-- view: body
 SELECT
   r.pair_id, r.feedback_id, r.request_id, r.status, r.reason, r.by_feedback_id, r.flags, r.deadline_at, r.weight_ppm,
   r.feedback_type, r.name, r.rater, r.source_kind, r.source_client, r.can_review, r.feedback_at, r.inference_at,

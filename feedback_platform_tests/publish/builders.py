@@ -26,7 +26,9 @@ Row = dict[str, Any]
 
 def row(example_id: str, objective: str, **columns: Any) -> Row:
     """A row of `sampled_dataset`; `input` and the outputs are plain values, stored as canonical JSON."""
-    texts = {k: canonical_json(v) for k, v in columns.items() if k in ("input", "output", "target", "chosen", "rejected")}
+    texts = {
+        k: canonical_json(v) for k, v in columns.items() if k in ("input", "output", "target", "chosen", "rejected")
+    }
     given = {"input": '"Hi"', "output": '"Hello"', "input_kind": "text", **columns, **texts}
     made: Row = dict.fromkeys(SAMPLED_DATASET.names())
     made |= {
@@ -46,7 +48,9 @@ def sft(example_id: str, **columns: Any) -> Row:
 
 
 def pair(example_id: str, **columns: Any) -> Row:
-    return row(example_id, "preference", **{"chosen": "Hello", "rejected": "Go away", "label_kind": "preference", **columns})
+    return row(
+        example_id, "preference", **{"chosen": "Hello", "rejected": "Go away", "label_kind": "preference", **columns}
+    )
 
 
 def thumb(example_id: str, good: bool, **columns: Any) -> Row:
@@ -90,6 +94,11 @@ class Book:
             )
         )  # fmt: skip
 
+    def put(self, table: str, rows: list[Row]) -> None:
+        """Add rows to another table of the dataset, in the window to come."""
+        window = self.store.next_window()
+        self._write(table, window, [{"window": window, "op": "add", "op_reason": "new", **r} for r in rows])
+
     def yank(self, manifest: Manifest) -> None:
         self.store.save(evolve(manifest, yanked="a bad day"))
 
@@ -110,7 +119,7 @@ class Book:
     def _write(self, name: str, window: int, rows: list[Row]) -> None:
         table = self.lake.table(name, NAME)
         part = table.staging(window_prefix(window)) / "part-0.parquet"
-        frame = pl.DataFrame(rows, schema=table.contract.polars_schema(), orient="row")
+        frame = pl.DataFrame(rows, schema=table.contract.polars_schema())
         pq.write_table(frame.to_arrow(), part)
         commit(table, [part], app=COMPILE, txn=window, replace_prefix=window_prefix(window))
 
