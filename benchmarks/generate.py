@@ -1,63 +1,87 @@
-"""Generates seeded histories for benchmarks straight into raw tables' form: Parquet files of events, and the log.
+"""Seeded histories for benchmarks: rows of the raw tables, made by DuckDB from hashes of row numbers.
 
-Events are made by DuckDB from hashes of row numbers: the same seed gives the same events on every machine.
+The same seed gives the same events with the same DuckDB. Texts together are about 800 characters an inference.
 """
 
-from pathlib import Path
+from feedback_platform.contracts.table import TableContract
+from feedback_platform.intake.log import Stream
 
-import duckdb
+SEED = 7
+PER_DAY = 200_000
+_WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon"
+_EPOCH = "TIMESTAMPTZ '2026-01-01 00:00:00+00'"
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon".split()
 
-
-def inferences_sql(start: int, count: int, per_day: int, seed: int) -> str:
-    """Rows of `raw_inference_logs` without log_seq: text in and out of about 800 characters together."""
-    words = "[" + ",".join(f"'{w}'" for w in WORDS) + "]"
-    text = (
-        "array_to_string(list_transform(range({n}), lambda k: "
-        f"{words}[1 + (hash(i, k, {seed}, '{{salt}}') % {len(WORDS)})::INT]), ' ')"
-    )
-    prompt, answer = text.format(n=50, salt="in"), text.format(n=70, salt="out")
+def inferences(start: int, count: int) -> str:
+    """SQL of inferences number `start` to `start + count`, in order of time."""
     return f"""
         SELECT
-          TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_microseconds((i * 86400000000 // {per_day})::BIGINT) AS received_at,
-          1::BIGINT AS schema_version, printf('%016x-%012d', hash(i, {seed}), i) AS request_id,
-          TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_microseconds((i * 86400000000 // {per_day})::BIGINT) AS event_at,
-          'chat' AS task, 'production' AS environment, 'bot' AS model, (1 + i // 2000000)::VARCHAR AS model_version,
-          NULL::VARCHAR AS variant, 's' || (hash(i, {seed}, 's') % ({count} // 3 + 1))::VARCHAR AS session_id,
-          NULL::VARCHAR AS user_id, true AS training_allowed, false AS is_future, 'text' AS input_kind,
-          to_json({prompt})::VARCHAR AS input, to_json({answer})::VARCHAR AS output,
-          (hash(i, {seed}, 'p') // 2)::BIGINT AS prompt_hash, (hash(i, {seed}, 'o') // 2)::BIGINT AS output_hash,
-          NULL::DOUBLE AS confidence, -((hash(i, {seed}, 'l') % 3000) / 1000.0)::DOUBLE AS logprob,
-          '{{"device":"' || (['phone','desk','tablet'])[1 + (hash(i, {seed}, 'd') % 3)::INT] || '"}}' AS segments
+          {_at("i", "0")} AS received_at, {_at("i", "0")} AS event_at, 1 AS schema_version,
+          {_request("i")} AS request_id, 'chat' AS task, 'production' AS environment, 'bot' AS model,
+          (1 + i // 2000000)::VARCHAR AS model_version, 's' || (i // 3)::VARCHAR AS session_id, true AS training_allowed,
+          false AS is_future, 'text' AS input_kind, {_text("i", 50, "in")} AS input, {_text("i", 70, "out")} AS output,
+          {_key("i", "p")} AS prompt_hash, {_key("i", "o")} AS output_hash, -({_die("i", "l", 3000)} / 1000.0) AS logprob,
+          '{{"device":"' || (['phone','desk','tablet'])[1 + {_die("i", "d", 3)}] || '"}}' AS segments
         FROM range({start}, {start + count}) AS t(i)
     """
 
 
-def feedback_sql(start: int, count: int, n_inferences: int, per_day: int, seed: int, since: int = 0) -> str:
-    """Rows of `raw_feedback` without log_seq: thumbs, ratings and corrections on inferences in [since, n_inferences)."""
-    target = f"({since} + hash(j, {seed}, 't') % {n_inferences - since})::BIGINT"
+def feedback(start: int, count: int, first: int, last: int) -> str:
+    """SQL of feedback number `start` to `start + count` on inferences `first` to `last`: thumbs, ratings, corrections."""
     return f"""
-        SELECT *, CASE kind WHEN 0 THEN 'thumbs' WHEN 1 THEN 'rating' ELSE 'explicit_correction' END AS feedback_type,
-          printf('%016x-%012d', hash(i, {seed}), i) AS target_request_id,
-          TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_microseconds((i * 86400000000 // {per_day})::BIGINT + delay) AS event_at
+        SELECT
+          {_at("i", "delay")} AS received_at, {_at("i", "delay")} AS event_at, 1 AS schema_version,
+          printf('f%010d', j) AS feedback_id, 'overall' AS name, '{{}}' AS value, 'request' AS target_kind,
+          (['thumbs','rating','explicit_correction'])[kind] AS feedback_type,
+          {_request("i")} AS target_request_id, [{_request("i")}] AS request_ids,
+          CASE kind WHEN 1 THEN CASE WHEN {_die("j", "v", 10)} > 2 THEN 1000000 ELSE 0 END
+            WHEN 2 THEN {_die("j", "v", 101)} * 10000 END AS score_ppm,
+          CASE WHEN kind = 3 THEN {_text("j", 70, "fix")} END AS output,
+          CASE WHEN kind = 3 THEN {_key("j", "fix")} END AS output_hash,
+          'u' || {_die("j", "r", 50000)}::VARCHAR AS rater, 'human' AS source_kind, false AS can_review, false AS is_future
         FROM (
-          SELECT j, {target} AS i, (hash(j, {seed}, 'k') % 10)::INT AS dice,
-            CASE WHEN dice < 6 THEN 0 WHEN dice < 9 THEN 1 ELSE 2 END AS kind,
-            (60000000 + hash(j, {seed}, 'd') % 7200000000)::BIGINT AS delay,
-            'u' || (hash(j, {seed}, 'r') % 50000)::VARCHAR AS rater, (hash(j, {seed}, 'v') % 101)::INT AS score
+          SELECT j, {first} + {_die("j", "t", last - first)} AS i, 60000000 + {_die("j", "w", 7200000)}::BIGINT * 1000 AS delay,
+            CASE WHEN {_die("j", "k", 10)} < 6 THEN 1 WHEN {_die("j", "k", 10)} < 9 THEN 2 ELSE 3 END AS kind
           FROM range({start}, {start + count}) AS t(j)
         )
     """
 
 
-def connect(memory: str = "4GB") -> duckdb.DuckDBPyConnection:
-    """A DuckDB for generating."""
-    connection = duckdb.connect()
-    connection.execute(f"SET memory_limit='{memory}'; SET TimeZone='UTC'; SET preserve_insertion_order=true")
-    return connection
+def as_rows(contract: TableContract, sql: str, first_seq: int | None, *, wire: bool = False) -> str:
+    """The SQL's columns as the contract has them; `wire` writes times as the log does and leaves the position out."""
+    columns = []
+    for c in contract.columns():
+        if c.name == "log_seq":
+            if first_seq is not None:
+                columns.append(f"row_number() OVER () + {first_seq - 1} AS log_seq")
+        elif wire and c.kind == "Datetime":
+            columns.append(f"strftime({c.name}, '%Y-%m-%dT%H:%M:%S.%fZ') AS {c.name}")
+        else:
+            columns.append(f'CAST(g."{c.name}" AS {c.duckdb_type}) AS "{c.name}"')
+    missing = ", ".join(f'CAST(NULL AS {c.duckdb_type}) AS "{c.name}"' for c in contract.columns())
+    return f"SELECT {', '.join(columns)} FROM (SELECT * FROM (SELECT {missing} WHERE false) UNION ALL BY NAME ({sql})) AS g"
 
 
-def write(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -> None:
-    """Write a query to Parquet in order."""
-    connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+STREAM_OF: dict[str, Stream] = {"raw_inference_logs": "inference", "raw_feedback": "feedback"}
+
+
+def _at(number: str, delay: str) -> str:
+    return f"{_EPOCH} + to_microseconds(({number} * 86400000000 // {PER_DAY} + {delay})::BIGINT)"
+
+
+def _request(number: str) -> str:
+    return f"printf('%016x-%012d', hash({number}, {SEED}), {number})"
+
+
+def _die(number: str, salt: str, sides: int) -> str:
+    return f"(hash({number}, {SEED}, '{salt}') % {sides})::INT"
+
+
+def _key(number: str, salt: str) -> str:
+    return f"(hash({number}, {SEED}, '{salt}') // 2)::BIGINT"
+
+
+def _text(number: str, words: int, salt: str) -> str:
+    listed = "[" + ",".join(f"'{w}'" for w in _WORDS.split()) + "]"
+    pick = f"{listed}[1 + (hash({number}, k, {SEED}, '{salt}') % {len(_WORDS.split())})::INT]"
+    return f"to_json(array_to_string(list_transform(range({words}), lambda k: {pick}), ' '))::VARCHAR"

@@ -139,6 +139,11 @@ class Line:
             frame = engine.frame(f"SELECT * FROM {name}")
         return frame.sort(order or frame.columns[0])
 
+    def by(self, table: str, key: str, *columns: str) -> dict[str, Any]:
+        """Key -> value of one column, or tuple of several, in a table's current state."""
+        rows = self.table(table).select(key, *columns).rows()
+        return {row[0]: row[1] if len(columns) == 1 else row[1:] for row in rows}
+
     def states(self) -> dict[str, tuple[str, str | None]]:
         """feedback_id -> (state, reason)."""
         rows = self.table("feedback_events").select("feedback_id", "state", "reason").rows()

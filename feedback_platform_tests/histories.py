@@ -68,13 +68,19 @@ def judgement(draw: st.DrawFn, feedback_id: str, earlier: list[str]) -> Event:
         case "comment":
             return feedback(feedback_id, "comment", {"text": "hm"}, request_id=request_id, **common)
         case "click":
-            return feedback(feedback_id, "implicit", {"signal": "click", "value": True}, request_id=request_id, **common)
+            return feedback(
+                feedback_id, "implicit", {"signal": "click", "value": True}, request_id=request_id, **common
+            )
         case "adjudicate":
-            value = draw(st.sampled_from([{"verdict": "valid"}, {"verdict": "invalid"}, {"verdict": "valid", "output": "best"}]))
+            value = draw(
+                st.sampled_from([{"verdict": "valid"}, {"verdict": "invalid"}, {"verdict": "valid", "output": "best"}])
+            )
             return adjudication(feedback_id, value, request_id=request_id, **common)
         case "rule":
             verdict = draw(st.sampled_from(["valid", "invalid"]))
-            return adjudication(feedback_id, {"verdict": verdict, "feedback_id": draw(st.sampled_from(earlier))}, **common)
+            return adjudication(
+                feedback_id, {"verdict": verdict, "feedback_id": draw(st.sampled_from(earlier))}, **common
+            )
         case _:
             return retraction(feedback_id, draw(st.sampled_from(earlier)), **common)
 

@@ -44,7 +44,9 @@ def unbridged(frame: pl.DataFrame, lines: list[Line]) -> pl.DataFrame:
     return frame.filter(~pl.col("group_id").is_in(sorted(bridged)))
 
 
-def run_slices(one: Line, inferences: list[Event], feedback: list[Event], slices: list[tuple[list[int], list[int]]]) -> None:
+def run_slices(
+    one: Line, inferences: list[Event], feedback: list[Event], slices: list[tuple[list[int], list[int]]]
+) -> None:
     """Send, land and compile slice by slice."""
     for mine, theirs in slices:
         one.send([inferences[i] for i in mine], [feedback[i] for i in theirs])
@@ -64,8 +66,10 @@ def test_other_cuts_and_other_arrival_order_give_the_same_final_state(data: st.D
             assert sliced.table(table).equals(once.table(table)), table
         lines = [once, sliced]
         keys = ["example_id"]
-        assert unbridged(sliced.table("sampled_dataset"), lines).sort(keys).equals(
-            unbridged(once.table("sampled_dataset"), lines).sort(keys)
+        assert (
+            unbridged(sliced.table("sampled_dataset"), lines)
+            .sort(keys)
+            .equals(unbridged(once.table("sampled_dataset"), lines).sort(keys))
         )
         if not any(one.table("candidate_examples")["is_bridged"].any() for one in lines):
             assert sliced.table("feedback_events").equals(once.table("feedback_events"))
@@ -87,5 +91,3 @@ def test_every_event_is_in_exactly_one_state_and_a_rebuild_gives_the_same_hashes
         assert sum(one.ledger().inference.states.values()) == len(inferences)
         assert sum(one.ledger().feedback.states.values()) == len(feedback)
         assert all(result.equal for result in rebuild(one.compiler))
-
-

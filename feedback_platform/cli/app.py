@@ -22,6 +22,7 @@ from feedback_platform.errors import FeedbackPlatformError
 from feedback_platform.settings import load_settings
 
 COULD_NOT = 2
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 EPILOG = "Exit codes: 0 done or nothing to do, 1 lines refused or a check failed, 2 could not be done."
 
 
@@ -39,7 +40,7 @@ class _Commands(click.Group):
         return list(self.commands)  # in the order of use, not of the alphabet
 
 
-@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, epilog=EPILOG, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="feedback")
 @click.option(
     "--home",

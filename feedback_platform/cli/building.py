@@ -33,9 +33,11 @@ def compile_command(
     """Compile DATASET: cut or resume a window, advance every table, publish a version."""
     compiler = compiler_for(settings, dataset)
     if gives_up:
-        return _abandon(compiler, as_json)
+        _abandon(compiler, as_json)
+        return
     if dry_run:
-        return _show_plan(settings, _plan(compiler, dataset, {}), as_json)
+        _show_plan(settings, _plan(compiler, dataset, {}), as_json)
+        return
     if lands and settings.log_path.exists():
         land_all(settings)
     from feedback_platform.outputs import compile_once
@@ -88,14 +90,18 @@ def show_compiled(settings: Settings, dataset: str, result: "Compiled", as_json:
         from feedback_platform.compile.manifest import summary
 
         facts = summary(manifest) if manifest is not None else {}
-        return print_json({"outcome": result.outcome, "skipped_formats": result.skipped_formats, **facts})
+        print_json({"outcome": result.outcome, "skipped_formats": result.skipped_formats, **facts})
+        return
     if result.outcome == "nothing_new" or manifest is None:
         waiting = sum(p.waiting for s, p in log_positions(settings).items() if s != "dead_letter")
         hint = f" {waiting:,} events wait to be landed: `feedback land`." if waiting else ""
-        return say(f"Nothing new to compile for {dataset}: no new events, the same policy.{hint}")
-    changes = ", ".join(f"{n:,} {what}" for what, n in manifest.changes.items())
+        say(f"Nothing new to compile for {dataset}: no new events, the same policy.{hint}")
+        return
+    done = {"add": "added", "update": "updated", "remove": "removed"}
+    changes = ", ".join(f"{n:,} {done[what]}" for what, n in manifest.changes.items() if n) or "no changes"
     if result.outcome == "empty":
-        return say(f"Window {manifest.window} of {dataset} is closed and publishes nothing ({changes}).")
+        say(f"Window {manifest.window} of {dataset} is closed and publishes nothing ({changes}).")
+        return
     rows = ", ".join(f"{n:,} {objective}" for objective, n in manifest.rows.items())
     say(f"Published {dataset} version {manifest.version}: {rows} ({changes}).", style="bold")
     for name in result.skipped_formats:
@@ -113,9 +119,11 @@ def _abandon(compiler: "Compiler", as_json: bool) -> None:
     with compiler.lease(what="abandon"):
         manifest = abandon(compiler, why="given up with `feedback compile --abandon`")
     if as_json:
-        return print_json({"abandoned": manifest.window if manifest else None})
+        print_json({"abandoned": manifest.window if manifest else None})
+        return
     if manifest is None:
-        return say(f"{compiler.policy.name} has no open window; there is nothing to give up.")
+        say(f"{compiler.policy.name} has no open window; there is nothing to give up.")
+        return
     say(f"Window {manifest.window} is given up; its rows are gone and its number is never used again.")
 
 
@@ -154,12 +162,14 @@ def _with(given: Mapping[str, Any], path: list[str], value: Any) -> dict[str, An
 
 def _show_plan(settings: Settings, plan: "Plan", as_json: bool) -> None:
     if as_json:
-        return print_json(plan.as_mapping())
+        print_json(plan.as_mapping())
+        return
     waiting = sum(p.waiting for s, p in log_positions(settings).items() if s != "dead_letter")
     if waiting:
         say(f"{waiting:,} accepted events are not landed yet and not part of this.")
     if plan.nothing_to_do:
-        return say(f"Nothing to do for {plan.dataset}: no new events, the same policy.")
+        say(f"Nothing to do for {plan.dataset}: no new events, the same policy.")
+        return
     say(f"The next window of {plan.dataset} would be cut for the trigger {plan.trigger}; it is {plan.cost}.")
     for path, (before, after) in plan.policy_changes.items():
         say(f"  policy: {path} from {before} to {after}")
@@ -178,9 +188,11 @@ def _show_rebuilt(dataset: str, results: "list[Rebuilt]", as_json: bool, *, repl
         from dataclasses import asdict
 
         windows = [{**asdict(r), "equal": r.equal} for r in results]
-        return print_json({"equal": all(r.equal for r in results), "replaced": replaced, "windows": windows})
+        print_json({"equal": all(r.equal for r in results), "replaced": replaced, "windows": windows})
+        return
     if not results:
-        return say(f"{dataset} has no closed window; there is nothing to rebuild.")
+        say(f"{dataset} has no closed window; there is nothing to rebuild.")
+        return
     rows = [
         (r.window, r.version, r.state_hash[:12], r.rebuilt_state_hash[:12], _verdict(r)) for r in results
     ]  # fmt: skip

@@ -96,15 +96,11 @@ def _log(settings: Settings) -> Iterator[Check]:
 def _position(name: str, landed: int, first: int | None, head: int) -> Check:
     found = f"landed up to {landed:,} of {head:,}"
     if landed > head:
-        return Check(
-            f"{name}: position",
-            "wrong",
-            f"{found}: an older log was put back",
-            "Restore the log that belongs to the lake.",
-        )
+        step = "Restore the log that belongs to the lake."
+        return Check(f"{name}: position", "wrong", f"{found}: an older log was put back", step)
     if head > landed and (first is None or first > landed + 1):
-        return Check(f"{name}: position", "wrong", f"{found}, but the log begins at {first}: an older lake was put back",
-                     "Restore the lake that belongs to the log.")  # fmt: skip
+        found += f", but the log begins at {first}: an older lake was put back"
+        return Check(f"{name}: position", "wrong", found, "Restore the lake that belongs to the log.")
     if head > landed:
         return Check(f"{name}: position", "note", f"{found}; {head - landed:,} wait", "`feedback land`")
     return Check(f"{name}: position", "ok", found)
@@ -147,10 +143,8 @@ def _table(name: str, table: "LakeTable", dataset: str, *, repair: bool) -> Chec
     except DamagedTableError as damage:
         return Check(name, "wrong", f"not to be repaired: {damage}", f"{again}.")
     found = f"repaired: back at commit {recovered.version}, {len(recovered.quarantined)} files set aside"
-    step = (
-        f"`feedback compile {dataset}` repeats what was lost." if dataset else "`feedback land` repeats what was lost."
-    )
-    return Check(name, "note", found, step)
+    command = f"`feedback compile {dataset}`" if dataset else "`feedback land`"
+    return Check(name, "note", found, f"{command} repeats what was lost.")
 
 
 def _datasets(settings: Settings) -> Iterator[Check]:

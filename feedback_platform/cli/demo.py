@@ -67,9 +67,7 @@ def _slice(settings: Settings, folder: Path, number: int) -> "ImportSummary":
     with working("compiling"):
         succeeded = _run_job(settings)
     if not succeeded:
-        raise CompileError(
-            f"the Dagster job of {DATASET} failed. See its run in `make dev`; then `feedback demo` again."
-        )
+        raise CompileError(f"the Dagster job of {DATASET} failed. See its run in `make dev`, then try again.")
     latest = compiler.store.versions()[-1]
     say(f"  published version {latest.version}: {sum(latest.rows.values()):,} examples", style="bold")
     return summary

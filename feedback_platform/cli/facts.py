@@ -45,9 +45,11 @@ def versions_command(settings: Settings, dataset: str, as_json: bool) -> None:
 
     published = [dict(summary(m)) for m in compiled(settings, dataset).store.versions()]
     if as_json:
-        return print_json(published)
+        print_json(published)
+        return
     if not published:
-        return say(f"{dataset} has no version yet. `feedback compile {dataset}` makes one.")
+        say(f"{dataset} has no version yet. `feedback compile {dataset}` makes one.")
+        return
     rows = [
         (v["version"], (v["published_at"] or "")[:19], v["trigger"], counts(v["rows"]), counts(v["changes"]),
          v["state_hash"][:12], v["yanked"] or "")
@@ -70,9 +72,11 @@ def diff_command(settings: Settings, dataset: str, older: int, newer: int, as_js
         raise NotFoundError(f"version {older} is not earlier than {newer}. Name the earlier version first.")
     changes = changes_between(compiled(settings, dataset), older, newer)
     if as_json:
-        return print_json(asdict(changes))
+        print_json(asdict(changes))
+        return
     if not changes.counts:
-        return say(f"Versions {older} and {newer} of {dataset} hold the same.")
+        say(f"Versions {older} and {newer} of {dataset} hold the same.")
+        return
     print_table(
         ("objective", "change", "reason", "examples"),
         [(c.objective, c.change, c.reason, c.examples) for c in changes.counts[:30]],
@@ -98,7 +102,8 @@ def config_command(settings: Settings, dataset: str, as_json: bool) -> None:
     policy = policy_mapping(source.policy)
     origins = _origins(policy, source.given, str(source.path))
     if as_json:
-        return print_json({"file": str(source.path), "policy": policy, "origins": origins})
+        print_json({"file": str(source.path), "policy": policy, "origins": origins})
+        return
     for line in _yaml_lines(policy, origins):
         click.echo(line)
 
@@ -128,7 +133,8 @@ def _dataset_facts(compiler: "Compiler", heads: tuple[int, int]) -> dict[str, An
     store = compiler.store
     last, unfinished, published = store.last_closed(), store.open_one(), store.versions()
     if last is None:
-        ledger = Ledger(*(Account(accepted=head, not_yet_compiled=head) for head in heads))
+        inference, feedback = (Account(accepted=head, not_yet_compiled=head) for head in heads)
+        ledger = Ledger(inference, feedback)
     else:
         with compiler.engine() as engine:
             ledger = take_ledger(compiler.lake, last, engine, heads)

@@ -1,4 +1,4 @@
-"""What commands look up before they work: datasets, compilers, positions of the logs. Nothing here writes or creates."""
+"""What commands look up before they work: datasets, compilers, positions of the logs. Nothing here writes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ def log_positions(settings: Settings) -> dict[str, LogPosition]:
     from feedback_platform.lake.store import LANDING, Lake
 
     lake = Lake(settings.lake)
-    positions = {}
+    positions: dict[str, LogPosition] = {}
     with existing_log(settings) as log:
         for stream, name in TABLES:
             table = lake.table(name)

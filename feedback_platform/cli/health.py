@@ -46,7 +46,8 @@ def upkeep_command(settings: Settings, as_json: bool) -> None:
     from feedback_platform.lake.store import Lake
 
     if not settings.root.exists():
-        return print_json({}) if as_json else say("Nothing to keep up: nothing was ever accepted here.")
+        print_json({}) if as_json else say("Nothing to keep up: nothing was ever accepted here.")
+        return
     lake, now = Lake(settings.lake), datetime.now(UTC)
     with working("upkeep") as progress:
         progress("tables")
@@ -68,7 +69,8 @@ def upkeep_command(settings: Settings, as_json: bool) -> None:
         "log_entries_pruned": pruned,
     }
     if as_json:
-        return print_json(facts)
+        print_json(facts)
+        return
     say(
         f"{facts['tables']} tables: {facts['files_merged']:,} small files merged into {facts['files_written']:,}, "
         f"{facts['files_deleted']:,} dead files deleted ({facts['bytes_deleted']:,} bytes). "

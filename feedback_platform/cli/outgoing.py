@@ -22,9 +22,7 @@ CELL_WIDTH = 200
 @click.argument("dataset")
 @click.option("--version", type=int, help="Version; the newest that is not yanked by default.")
 @click.option("--format", "format_name", required=True, help="parquet, sft, dpo, kto, openai_sft, openai_preference.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write; below exports/ if absent."
-)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write; else below exports/.")
 @json_option
 @click.pass_obj
 def export_command(
@@ -41,8 +39,9 @@ def export_command(
         result = export_version(compiler.lake, manifest, format=format_name, out=folder, settings=settings)
     files = [{"path": f.path, "rows": f.rows, "bytes": f.bytes, "sha256": f.sha256} for f in result.files]
     if as_json:
-        return print_json({"dataset": dataset, "version": manifest.version, "format": result.format,
+        print_json({"dataset": dataset, "version": manifest.version, "format": result.format,
                            "folder": str(result.folder), "rows": result.rows, "files": files})  # fmt: skip
+        return
     say(f"{dataset} version {manifest.version} as {result.format}: {result.rows:,} examples in {result.folder}")
     print_table(("file", "rows", "bytes"), [(f["path"], f["rows"], f["bytes"]) for f in files])
 
@@ -62,7 +61,8 @@ def yank_command(settings: Settings, dataset: str, version: int, why: str, as_js
     manifest = yank(compiler, version, why)
     after_publication(compiler)
     if as_json:
-        return print_json({"dataset": dataset, "version": version, "yanked": manifest.yanked})
+        print_json({"dataset": dataset, "version": version, "yanked": manifest.yanked})
+        return
     say(f"{dataset} version {version} is yanked: {why}. It stays readable as version {version} and is not `latest`.")
 
 
@@ -80,7 +80,7 @@ def query_command(settings: Settings, sql: str, as_csv: bool, as_json: bool) -> 
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif as_csv:
-        writer = csv.writer(sys.stdout)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([plain(v) if v is not None else "" for v in row] for row in rows)
     else:
@@ -95,6 +95,7 @@ def run_query(settings: Settings, sql: str) -> tuple[list[str], list[tuple[Any, 
         QueryError: there is no warehouse yet, the text is not one SELECT, or DuckDB refuses it.
     """
     import duckdb
+    import pyarrow as pa
 
     if not settings.warehouse.exists():
         raise QueryError(f"{settings.warehouse} is not there yet. `feedback compile DATASET` writes it.")
@@ -104,10 +105,8 @@ def run_query(settings: Settings, sql: str) -> tuple[list[str], list[tuple[Any, 
         statements = connection.extract_statements(sql)
         # Access to the lake's folder would include writing to it (COPY, EXPLAIN ANALYZE COPY).
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise QueryError(
-                "one SELECT is expected (also FROM, SHOW, DESCRIBE, SUMMARIZE). The warehouse is read-only."
-            )
-        table = connection.execute(statements[0]).to_arrow_table()
+            raise QueryError("one SELECT is expected (or FROM, SHOW, DESCRIBE, SUMMARIZE): the warehouse is read-only.")
+        table: pa.Table = connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         raise QueryError(f"{error}. `feedback query 'SHOW ALL TABLES'` lists what there is.") from None
     finally:

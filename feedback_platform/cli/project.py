@@ -32,8 +32,8 @@ feedback export {name} --format dpo --out dpo
 ```
 
 One JSON object per line. An inference has at least `request_id`, `timestamp`, `model`, `model_version`, `input` and
-`output`; feedback has `feedback_type`, `feedback_value` and a target such as `request_id`. Lines that break the contract
-are refused one by one, each with its reason.
+`output`; feedback has `feedback_type`, `feedback_value` and a target such as `request_id`. Lines that break the
+contract are refused one by one, each with its reason.
 """
 
 

@@ -4,14 +4,18 @@ A recompile is the same with all keys, a rebuild the same on an empty lake.
 """
 
 import time
+from functools import partial
 from pathlib import Path
+
+import polars as pl
 
 from feedback_platform.compile.manifest import Manifest, TableStep
 from feedback_platform.compile.relations import define_relations
 from feedback_platform.compile.workspace import Workspace
+from feedback_platform.contracts.policies import DatasetPolicy
 from feedback_platform.contracts.table import TableContract
 from feedback_platform.engines.duckdb import DuckEngine
-from feedback_platform.stages.stage import Stage
+from feedback_platform.stages.stage import Batch, Stage
 
 NOTHING = TableStep(added=0, updated=0, removed=0, bytes_written=0, seconds=0.0)
 
@@ -50,10 +54,17 @@ def _run_steps(stage: Stage, manifest: Manifest, engine: DuckEngine) -> None:
         batch, text = stage.batches.get(name), step.sql
         if name == "touched" and manifest.recompile and stage.unit:
             text = f"{text} UNION SELECT {stage.unit} FROM {stage.table.name}_before"
-        if step.is_view:
+        mapped = None if batch is None else partial(_apply, batch, policy)
+        if mapped is not None and step.is_view:
+            engine.stream_into(name, text, mapped)
+        elif step.is_view:
             engine.define(name, text)
         else:
-            engine.create(name, text, None if batch is None else lambda rows, apply=batch: apply(rows, policy))
+            engine.create(name, text, mapped)
+
+
+def _apply(batch: Batch, policy: DatasetPolicy, rows: pl.DataFrame) -> pl.DataFrame:
+    return batch(rows, policy)
 
 
 def changes_sql(stage: Stage, manifest: Manifest, *, has_past: bool) -> str:
@@ -69,11 +80,13 @@ def changes_sql(stage: Stage, manifest: Manifest, *, has_past: bool) -> str:
     unit = f"WHERE {stage.unit} IN (SELECT {stage.unit} FROM touched)" if stage.unit else ""
     key = contract.key[0]
     compared = [c for c in columns if c not in (*contract.key, "row_hash")]
-    changed = ", ".join(f"CASE WHEN n.\"{c}\" IS DISTINCT FROM o.\"{c}\" THEN '{c}' END" for c in compared)
+    changed = ", ".join(f'CASE WHEN n."{c}" IS DISTINCT FROM o."{c}" THEN \'{c}\' END' for c in compared)
     updated = f"'policy_changed: ' || concat_ws(',', {changed})" if manifest.recompile else f"concat_ws(',', {changed})"
     added, removed = ("'policy_changed'", "'policy_changed'") if manifest.recompile else ("'new'", "'gone'")
     gone = f"coalesce(r.reason, {removed})"
-    reasons = "reasons" if "reasons" in stage.sql else f"(SELECT NULL::VARCHAR AS {key}, NULL::VARCHAR AS reason WHERE false)"
+    reasons = (
+        "reasons" if "reasons" in stage.sql else f"(SELECT NULL::VARCHAR AS {key}, NULL::VARCHAR AS reason WHERE false)"
+    )
     picked = ", ".join(f'CASE WHEN n."{key}" IS NULL THEN o."{c}" ELSE n."{c}" END AS "{c}"' for c in columns)
     return f"""
         SELECT CAST({window} AS BIGINT) AS "window",

@@ -96,7 +96,9 @@ class ManifestStore:
         try:
             return msgspec.json.decode(path.read_bytes(), type=Manifest)
         except msgspec.DecodeError as error:
-            raise DamagedTableError(f"manifest {path.name} cannot be read: {error}. Restore it from a backup.") from error
+            raise DamagedTableError(
+                f"manifest {path.name} cannot be read: {error}. Restore it from a backup."
+            ) from error
 
     def all(self) -> list[Manifest]:
         """All windows, oldest first."""

@@ -62,7 +62,9 @@ def _run(compiler: Compiler, manifest: Manifest, work: ScratchWorkspace) -> Plan
     plan = Plan(manifest.dataset, nothing_to_do=False, trigger=manifest.trigger, recompile=manifest.recompile)
     last = compiler.store.last_closed()
     if last is not None and manifest.recompile:
-        plan.policy_changes = _differences(content_mapping(last.dataset_policy()), content_mapping(manifest.dataset_policy()))
+        plan.policy_changes = _differences(
+            content_mapping(last.dataset_policy()), content_mapping(manifest.dataset_policy())
+        )
     with compiler.engine() as engine:
         define_relations(engine, work, manifest, manifest.dataset_policy())
         for objective, op, n in engine.rows(_CHANGES):

@@ -108,7 +108,9 @@ def selection_sql(select: Select) -> str:
         "environment": select.environments,
         "variant": select.variants,
     }
-    terms = [f"coalesce({c} IN ({', '.join(quoted(v) for v in values)}), false)" for c, values in lists.items() if values]
+    terms = [
+        f"coalesce({c} IN ({', '.join(quoted(v) for v in values)}), false)" for c, values in lists.items() if values
+    ]
     if select.where:
         terms.append(f"coalesce(({select.where}), false)")
     return " AND ".join(terms) or "true"

@@ -21,7 +21,7 @@ from feedback_platform.lake.committer import remove_prefix
 from feedback_platform.lake.crash import reach
 from feedback_platform.lake.files import make_folder
 from feedback_platform.lake.locks import exclusive
-from feedback_platform.lake.store import COMPILE, Lake, window_prefix
+from feedback_platform.lake.store import ABANDON, Lake, window_prefix
 from feedback_platform.settings import Settings
 from feedback_platform.stages.graph import stages
 from feedback_platform.stages.stage import Stage
@@ -65,6 +65,7 @@ def open_or_resume(compiler: Compiler, *, trigger: str) -> Manifest | None:
 
     An open window whose configuration or stage semantics no longer match is abandoned first.
     """
+    clear_abandoned(compiler)
     unfinished = compiler.store.open_one()
     if unfinished is not None:
         if unfinished.status == "publishing" or _still_matches(unfinished, compiler.policy):
@@ -174,14 +175,28 @@ def note_hashes(compiler: Compiler, window: int) -> Manifest:
 
 
 def abandon(compiler: Compiler, *, why: str) -> Manifest | None:
-    """Give up the open window: its rows leave every table, its id is never used again."""
+    """Give up the open window: its rows leave every table, its id is never used again.
+
+    The decision is saved before the first row goes: tables half emptied must never be resumed.
+    """
     manifest = compiler.store.open_one()
-    if manifest is None:
-        return None
-    for contract in STAGE_TABLES:
-        table = compiler.lake.table(contract.name, compiler.policy.name)
-        remove_prefix(table, window_prefix(manifest.window), app=COMPILE, txn=manifest.window)
-    return compiler.store.save(evolve(manifest, status="abandoned", why=why, closed_at=_now()))
+    if manifest is not None:
+        compiler.store.save(evolve(manifest, status="abandoned", why=why))
+    return clear_abandoned(compiler)
+
+
+def clear_abandoned(compiler: Compiler) -> Manifest | None:
+    """Remove what an abandoned window wrote, unless that is done; it was not when a process died meanwhile."""
+    cleared = None
+    for manifest in compiler.store.all():
+        if manifest.status != "abandoned" or manifest.closed_at is not None:
+            continue
+        for contract in STAGE_TABLES:
+            table = compiler.lake.table(contract.name, compiler.policy.name)
+            # An app id of its own: for `COMPILE` a table that the window has reached counts as done.
+            remove_prefix(table, window_prefix(manifest.window), app=ABANDON, txn=manifest.window)
+        cleared = compiler.store.save(evolve(manifest, closed_at=_now()))
+    return cleared
 
 
 def _still_matches(manifest: Manifest, policy: DatasetPolicy) -> bool:

@@ -35,7 +35,7 @@ class LakeWorkspace:
     def before(self, table: str) -> Sequence[Path]:
         """Files of all earlier windows."""
         files = self._lake.table(table, self._dataset).snapshot().files
-        # Merged files (prefix `c`) sort before every window; a later, open window's files are not part of this one's past.
+        # Merged files (prefix `c`) sort before every window. Files of a later, open window are not of the past.
         return [f.path for f in files if f.prefix < self._prefix]
 
     def now(self, table: str) -> Sequence[Path]:

@@ -4,17 +4,17 @@ Values arrive as plain mappings (from `defs.yaml`) and leave as `DatasetPolicy`.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from feedback_platform.contracts.policy_rules import DURATION, broken_rule
 from feedback_platform.errors import ConfigError
 
 Objective = Literal["sft", "preference", "unpaired", "classification"]
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-_DURATION = re.compile(r"^(\d+)(us|ms|s|m|h|d|w)$")
-_MICROS = {"us": 1, "ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3_600 * 10**6, "d": 86_400 * 10**6, "w": 604_800 * 10**6}
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_MICROS = {"us": 1, "ms": 1_000, **{unit: n * 10**6 for unit, n in _SECONDS.items()}}
 
 
 def micros(duration: str) -> int:
@@ -23,9 +23,11 @@ def micros(duration: str) -> int:
     Raises:
         ConfigError: the text is not a whole number followed by us, ms, s, m, h, d or w.
     """
-    match = _DURATION.match(duration)
+    match = DURATION.fullmatch(duration)
     if match is None:
-        raise ConfigError(f"duration {duration!r} is not understood. Write a whole number and a unit, such as 30d, 6h or 10m.")
+        raise ConfigError(
+            f"duration {duration!r} is not understood. Write a whole number and a unit, such as 30d, 6h or 10m."
+        )
     return int(match[1]) * _MICROS[match[2]]
 
 
@@ -102,7 +104,7 @@ class Resolve(Policy, frozen=True):
     """How several signals on one unit become one label per criterion.
 
     `agreement`: smallest share of raters that must say the same, compared in whole per cent (0.67 = two in three).
-    `rating_good`, `rating_bad`: on the 0-1 scale, at or above is a vote for, at or below a vote against, between is none.
+    `rating_good`, `rating_bad`: on the 0-1 scale, at or above is a vote for, at or below a vote against, between none.
     """
 
     repeat: Literal["latest_per_rater"] = "latest_per_rater"
@@ -143,7 +145,7 @@ class Split(Policy, frozen=True):
 
 
 class Budget(Policy, frozen=True):
-    """How many examples per objective: a share of all, a total, or so many new ones per version. At most one is given."""
+    """How many examples per objective: a share of all, a total, or so many new ones per version; one is given."""
 
     rate: float | None = None
     total: int | None = None
@@ -179,7 +181,7 @@ class Drift(Policy, frozen=True):
 
 
 class Trigger(Policy, frozen=True):
-    """When a compilation starts by itself: cron `schedule`, `volume` of newly landed feedback, never within `cooldown`."""
+    """When a compilation starts by itself: cron `schedule`, `volume` of new feedback; not within `cooldown`."""
 
     schedule: str | None = "0 6 * * 1"
     volume: int | None = None
@@ -243,13 +245,14 @@ def resolve_policy(given: Mapping[str, Any]) -> DatasetPolicy:
         policy = msgspec.convert(dict(given), DatasetPolicy)
     except msgspec.ValidationError as error:
         raise ConfigError(f"dataset {given.get('name', '?')!r}: {error}. {_hint(str(error))}") from None
-    _check(policy)
+    if (broken := broken_rule(policy_mapping(policy))) is not None:
+        raise ConfigError(f"dataset {policy.name!r}: {broken}")
     return policy
 
 
 def policy_mapping(policy: DatasetPolicy) -> dict[str, Any]:
     """The policy as plain values, every default spelled out, fit for JSON and YAML."""
-    mapping: dict[str, Any] = msgspec.to_builtins(policy)
+    mapping: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(policy))  # lists, where tuples stand in policies
     return mapping
 
 
@@ -259,38 +262,30 @@ def content_mapping(policy: DatasetPolicy) -> dict[str, Any]:
 
 
 def _hint(message: str) -> str:
-    path = message.rsplit("`$", 1)[-1].rstrip("`").strip(".").split(".")[0] if "`$" in message else ""
-    annotations = DatasetPolicy.__annotations__
-    holder = annotations.get(path) if path else DatasetPolicy
-    fields = getattr(holder, "__struct_encode_fields__", None)
-    return f"Known fields there: {', '.join(fields)}." if fields else "See `feedback config` for the full policy."
+    """What is known or possible where msgspec points to, as in `$.sample.by[...]`."""
+    path = message.rsplit("`$", 1)[-1].rstrip("`").strip(".") if "`$" in message else ""
+    place: Any = DatasetPolicy
+    for key in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
+        holder = next(_structs(place), None)
+        fields = {} if holder is None else {f.encode_name: f.type for f in msgspec.structs.fields(holder)}
+        place = fields.get(key, place)
+    holder = next(_structs(place), None)
+    values = list(_literals(place))
+    if holder is not None and ("unknown field" in message or not values):
+        return f"Known fields there: {', '.join(holder.__struct_encode_fields__)}."
+    return f"Possible now: {', '.join(values)}." if values else "See `feedback config` for the full policy."
 
 
-def _check(policy: DatasetPolicy) -> None:
-    _require(_NAME.match(policy.name) is not None, policy, f"name {policy.name!r}", "lower-case letters, digits and _")
-    _require(len(policy.objectives) > 0, policy, "objectives []", "at least one objective")
-    for field, value in (
-        ("attribution.window", policy.attribution.window),
-        ("attribution.clock_skew", policy.attribution.clock_skew),
-        ("maturity.after", policy.maturity.after),
-        ("resolve.review.expire", policy.resolve.review.expire),
-        ("trigger.cooldown", policy.trigger.cooldown),
-    ):
-        _require(_DURATION.match(value) is not None, policy, f"{field} {value!r}", "a duration such as 30d, 6h or 10m")
-    parts = policy.split.parts
-    _require(sum(parts) == 100 and 1 <= len(parts) <= 3 and min(parts) >= 0, policy, f"split.parts {list(parts)}", "one to three whole numbers that sum to 100")
-    _require(0.5 < policy.resolve.agreement <= 1, policy, f"resolve.agreement {policy.resolve.agreement}", "above 0.5 and at most 1")
-    _require(0 <= policy.resolve.rating_bad < policy.resolve.rating_good <= 1, policy, "resolve.rating_bad/good", "0 <= bad < good <= 1")
-    _require(0 <= policy.sample.random_arm <= 1, policy, f"sample.random_arm {policy.sample.random_arm}", "between 0 and 1")
-    _require(policy.sample.max_weight >= 1, policy, f"sample.max_weight {policy.sample.max_weight}", "at least 1")
-    _require(0 < policy.validation.burst_p < 1, policy, f"validation.burst_p {policy.validation.burst_p}", "between 0 and 1")
-    budget = policy.sample.budget
-    if isinstance(budget, Budget):
-        given = [v for v in (budget.rate, budget.total, budget.per_version) if v is not None]
-        _require(len(given) == 1 and given[0] > 0, policy, f"sample.budget {budget}", "exactly one of rate, total, per_version, above 0")
-        _require(budget.rate is None or budget.rate <= 1, policy, f"sample.budget.rate {budget.rate}", "at most 1")
+def _structs(place: Any) -> Iterator[type[Policy]]:
+    if isinstance(place, type) and issubclass(place, Policy):
+        yield place
+    for inner in get_args(place):
+        yield from _structs(inner)
 
 
-def _require(holds: bool, policy: DatasetPolicy, found: str, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"dataset {policy.name!r}: {found} is not allowed. It must be {wanted}.")
+def _literals(place: Any) -> Iterator[str]:
+    if get_origin(place) is Literal:
+        yield from map(str, get_args(place))
+        return
+    for inner in get_args(place):
+        yield from _literals(inner)

@@ -80,7 +80,9 @@ class RawFeedback(pa.DataFrameModel):
     target_part_id: str = pa.Field(nullable=True, description="item, step or chunk within the request")
     target_session_id: str = pa.Field(nullable=True, description="session judged")
     target_keys: str = pa.Field(nullable=True, description="JSON map of business keys judged")
-    subject_feedback_id: str = pa.Field(nullable=True, description="feedback that a retraction or adjudication is about")
+    subject_feedback_id: str = pa.Field(
+        nullable=True, description="feedback that a retraction or adjudication is about"
+    )
     request_ids: pl.List(pl.String) = pa.Field(description="all requests named by target and value, sorted")  # type: ignore[valid-type]
     chosen_request_id: str = pa.Field(nullable=True, description="preferred request of a preference_pair")
     rejected_request_id: str = pa.Field(nullable=True, description="other request of a preference_pair")
@@ -89,7 +91,9 @@ class RawFeedback(pa.DataFrameModel):
     is_tie: bool = pa.Field(nullable=True, description="preference_pair without a winner")
     output: str = pa.Field(nullable=True, description="canonical JSON of a corrected or adjudicated output")
     output_hash: int = pa.Field(nullable=True, description="xxh3-64 of `output`")
-    score_ppm: int = pa.Field(nullable=True, ge=0, le=1_000_000, description="thumb or rating on a 0-1 scale, in millionths")
+    score_ppm: int = pa.Field(
+        nullable=True, ge=0, le=1_000_000, description="thumb or rating on a 0-1 scale, in millionths"
+    )
     label: str = pa.Field(nullable=True, description="class given by a label or adjudication")
     verdict: str = pa.Field(nullable=True, isin=["valid", "invalid"], description="adjudication's verdict")
     signal: str = pa.Field(nullable=True, description="implicit signal or outcome name")

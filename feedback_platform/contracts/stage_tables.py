@@ -78,15 +78,37 @@ class ValidatedPairs(AttributedPairs):
 class EnrichedRecords(ValidatedPairs):
     """Valid pairs with what is known around them; `as_of` says when each column was knowable."""
 
-    is_current: bool = pa.Field(description="no later judgement of the same rater replaces it", metadata={"as_of": "label"})
-    superseded_by: str = pa.Field(nullable=True, description="the judgement that replaces it", metadata={"as_of": "label"})
+    is_current: bool = pa.Field(
+        description="no later judgement of the same rater replaces it", metadata={"as_of": "label"}
+    )
+    superseded_by: str = pa.Field(
+        nullable=True, description="the judgement that replaces it", metadata={"as_of": "label"}
+    )
     hour_of_day: int = pa.Field(ge=0, le=23, description="UTC hour of the inference", metadata={"as_of": "inference"})
     weekday: int = pa.Field(ge=1, le=7, description="ISO weekday of the inference", metadata={"as_of": "inference"})
-    session_turn: int = pa.Field(nullable=True, ge=1, description="place of the inference in its session", metadata={"as_of": "inference"})
-    uncertainty_ppm: int = pa.Field(nullable=True, ge=0, le=PPM, description="1 minus margin, confidence or exp(logprob)", metadata={"as_of": "inference"})
-    uncertainty_source: str = pa.Field(nullable=True, description="margin, confidence or logprob", metadata={"as_of": "inference"})
-    entropy_ppm: int = pa.Field(nullable=True, ge=0, le=PPM, description="entropy of the probabilities, 1 = uniform", metadata={"as_of": "inference"})
-    rater_events_24h: int = pa.Field(ge=0, description="judgements of the rater in the 24 hours before", metadata={"as_of": "feedback"})
+    session_turn: int = pa.Field(
+        nullable=True, ge=1, description="place of the inference in its session", metadata={"as_of": "inference"}
+    )
+    uncertainty_ppm: int = pa.Field(
+        nullable=True,
+        ge=0,
+        le=PPM,
+        description="1 minus margin, confidence or exp(logprob)",
+        metadata={"as_of": "inference"},
+    )
+    uncertainty_source: str = pa.Field(
+        nullable=True, description="margin, confidence or logprob", metadata={"as_of": "inference"}
+    )
+    entropy_ppm: int = pa.Field(
+        nullable=True,
+        ge=0,
+        le=PPM,
+        description="entropy of the probabilities, 1 = uniform",
+        metadata={"as_of": "inference"},
+    )
+    rater_events_24h: int = pa.Field(
+        ge=0, description="judgements of the rater in the 24 hours before", metadata={"as_of": "feedback"}
+    )
 
 
 class ResolvedExamples(pa.DataFrameModel):
@@ -98,7 +120,9 @@ class ResolvedExamples(pa.DataFrameModel):
     unit_key: str = pa.Field(description="identifies the unit within the objective")
     criterion: str = pa.Field(description="criterion judged")
     request_id: str = pa.Field(description="the inference judged")
-    state: str = pa.Field(isin=["resolved", "immature", "in_review", "no_valid_feedback", "not_permitted"], description="is it an example")
+    state: str = pa.Field(
+        isin=["resolved", "immature", "in_review", "no_valid_feedback", "not_permitted"], description="is it an example"
+    )
     reason: str = pa.Field(nullable=True, description="why it is none")
     mature_at: UtcMicros = pa.Field(nullable=True, description="immature: when it matures, in event time")
     chosen_request_id: str = pa.Field(nullable=True, description="request of the preferred side")
@@ -119,16 +143,22 @@ class ResolvedExamples(pa.DataFrameModel):
     chosen: str = pa.Field(nullable=True, description="canonical JSON of the preferred output")
     rejected: str = pa.Field(nullable=True, description="canonical JSON of the other output")
     tools: str = pa.Field(nullable=True, description="JSON list of tool definitions")
-    label_kind: str = pa.Field(nullable=True, isin=["target", "binary", "class", "preference"], description="form of the label")
+    label_kind: str = pa.Field(
+        nullable=True, isin=["target", "binary", "class", "preference"], description="form of the label"
+    )
     label: str = pa.Field(nullable=True, description="the label")
     label_confidence_ppm: int = pa.Field(nullable=True, ge=0, le=PPM, description="agreement times trust")
-    label_source: str = pa.Field(nullable=True, isin=["event", "absence", "adjudication"], description="what settled it")
+    label_source: str = pa.Field(
+        nullable=True, isin=["event", "absence", "adjudication"], description="what settled it"
+    )
     rule_id: str = pa.Field(nullable=True, description="the rule that settled it")
     n_raters: int = pa.Field(nullable=True, ge=0, description="raters that counted")
     agreement_ppm: int = pa.Field(nullable=True, ge=0, le=PPM, description="share of raters behind the label")
     evidence: pl.List(pl.String) = pa.Field(description="feedback behind the label, sorted")  # type: ignore[valid-type]
     pair_source: str = pa.Field(nullable=True, description="where a preference pair comes from")
-    edit_ratio_ppm: int = pa.Field(nullable=True, ge=0, le=PPM, description="edit distance over length; null for long texts")
+    edit_ratio_ppm: int = pa.Field(
+        nullable=True, ge=0, le=PPM, description="edit distance over length; null for long texts"
+    )
     uncertainty_ppm: int = pa.Field(nullable=True, description="uncertainty of the inference")
     prompt_hash: int = pa.Field(nullable=True, description="hash of the normalised last user turn")
     content_hash: int = pa.Field(nullable=True, description="hash of the fields that make two examples the same")
@@ -259,14 +289,28 @@ class BiasReport(pa.DataFrameModel):
 
 
 _STAGE_STATS: tuple[str, ...] = ("window",)
-ATTRIBUTED_PAIRS = TableContract("attributed_pairs", AttributedPairs, ("pair_id",), "dataset", _STAGE_STATS, derived=True)
+ATTRIBUTED_PAIRS = TableContract(
+    "attributed_pairs", AttributedPairs, ("pair_id",), "dataset", _STAGE_STATS, derived=True
+)
 VALIDATED_PAIRS = TableContract("validated_pairs", ValidatedPairs, ("pair_id",), "dataset", _STAGE_STATS, derived=True)
-ENRICHED_RECORDS = TableContract("enriched_records", EnrichedRecords, ("pair_id",), "dataset", _STAGE_STATS, derived=True)
-RESOLVED_EXAMPLES = TableContract("resolved_examples", ResolvedExamples, ("example_id",), "dataset", _STAGE_STATS, derived=True)
-FEEDBACK_EVENTS = TableContract("feedback_events", FeedbackEvents, ("feedback_id",), "dataset", _STAGE_STATS, derived=True)
-CANDIDATE_EXAMPLES = TableContract("candidate_examples", CandidateExamples, ("example_id",), "dataset", _STAGE_STATS, derived=True)
-SAMPLING_THRESHOLDS = TableContract("sampling_thresholds", SamplingThresholds, ("cell",), "dataset", _STAGE_STATS, derived=True)
-SAMPLED_DATASET = TableContract("sampled_dataset", SampledDataset, ("example_id",), "dataset", _STAGE_STATS, derived=True)
+ENRICHED_RECORDS = TableContract(
+    "enriched_records", EnrichedRecords, ("pair_id",), "dataset", _STAGE_STATS, derived=True
+)
+RESOLVED_EXAMPLES = TableContract(
+    "resolved_examples", ResolvedExamples, ("example_id",), "dataset", _STAGE_STATS, derived=True
+)
+FEEDBACK_EVENTS = TableContract(
+    "feedback_events", FeedbackEvents, ("feedback_id",), "dataset", _STAGE_STATS, derived=True
+)
+CANDIDATE_EXAMPLES = TableContract(
+    "candidate_examples", CandidateExamples, ("example_id",), "dataset", _STAGE_STATS, derived=True
+)
+SAMPLING_THRESHOLDS = TableContract(
+    "sampling_thresholds", SamplingThresholds, ("cell",), "dataset", _STAGE_STATS, derived=True
+)
+SAMPLED_DATASET = TableContract(
+    "sampled_dataset", SampledDataset, ("example_id",), "dataset", _STAGE_STATS, derived=True
+)
 BIAS_REPORT = TableContract("bias_report", BiasReport, ("cell",), "dataset", _STAGE_STATS, derived=True)
 STAGE_TABLES = (
     ATTRIBUTED_PAIRS, VALIDATED_PAIRS, ENRICHED_RECORDS, RESOLVED_EXAMPLES, FEEDBACK_EVENTS,

@@ -25,6 +25,7 @@ Batch = Callable[[pl.DataFrame], pl.DataFrame]
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 _TEXT_OR_PARAM = re.compile(rf"{_TEXT.pattern}|@([a-z_]+)\b")
+_IO = Path("/proc/self/io")
 BATCH_ROWS = 100_000
 ROW_GROUP_ROWS = 16_384
 
@@ -66,7 +67,9 @@ class DuckEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
@@ -86,7 +89,7 @@ class DuckEngine:
 
     def create(self, name: str, sql: str, batch: Batch | None = None) -> int:
         """Materialise a step as a table and return its rows; `batch` maps each Arrow batch on the way."""
-        started = time.perf_counter()
+        started, read = time.perf_counter(), bytes_read()
         text = self.prepare(sql)
         if batch is None:
             self.connection.execute(f"CREATE OR REPLACE TABLE {name} AS {text}")
@@ -96,18 +99,22 @@ class DuckEngine:
             self.connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}__arrow")
             self.connection.unregister(f"{name}__arrow")
         rows = self.count(name)
-        self.costs.append(StepCost(name, rows, 0, time.perf_counter() - started))
+        self.costs.append(StepCost(name, rows, bytes_read() - read, time.perf_counter() - started))
         return rows
+
+    def stream_into(self, name: str, sql: str, batch: Batch) -> None:
+        """A relation that maps a query batch by batch while it is read; it can be read once."""
+        self.connection.register(name, self._mapped(self.prepare(sql), batch))
 
     def copy(self, name: str, sql: str, target: Path) -> int:
         """Write a query to one Parquet file and return its rows; no file is left when there are none."""
-        started = time.perf_counter()
+        started, read = time.perf_counter(), bytes_read()
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
         text = f"COPY ({self.prepare(sql)}) TO {quoted(str(target))} ({options})"
         rows = int(self.connection.execute(text).fetchall()[0][0])
         if rows == 0:
             target.unlink(missing_ok=True)
-        self.costs.append(StepCost(name, rows, 0, time.perf_counter() - started))
+        self.costs.append(StepCost(name, rows, bytes_read() - read, time.perf_counter() - started))
         return rows
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
@@ -167,6 +174,14 @@ class DuckEngine:
                 yield from batch(frame).to_arrow().cast(schema).to_batches()
 
         return pa.RecordBatchReader.from_batches(schema, mapped())
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read from files so far; 0 where the system does not tell (Linux does)."""
+    try:
+        return int(_IO.read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
 
 
 def open_database(path: str, memory_limit: str, threads: int, spill: Path) -> duckdb.DuckDBPyConnection:

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 from feedback_platform.engines.sqltokens import Token, closing, split_commas, tokenise
 
-UNIQUE_COLUMNS = frozenset(
-    {"pair_id", "feedback_id", "request_id", "example_id", "log_seq", "unit_key", "cluster_id"}
-)
+UNIQUE_COLUMNS = frozenset({"pair_id", "feedback_id", "request_id", "example_id", "log_seq", "unit_key", "cluster_id"})
 
 # rule -> what to write instead
 RULES = {
@@ -91,9 +89,7 @@ _OPS = {
 }
 _CALL_RULE = {name: rule for rule, names in _CALLS.items() for name in names.split()}
 _WORD_RULE = {name: rule for rule, names in _WORDS.items() for name in names.split()}
-_LISTS = frozenset(
-    ["list", "array_agg", "string_agg", "group_concat", "listagg", "collect_list", "collect_set"]
-)
+_LISTS = frozenset(["list", "array_agg", "string_agg", "group_concat", "listagg", "collect_list", "collect_set"])
 _FLOAT_WORD = re.compile(r"(.*_)?(double|float|float4|float8|real)", re.IGNORECASE)
 _ENDS_ORDER = frozenset(
     ["LIMIT", "OFFSET", "FETCH", "ROWS", "RANGE", "GROUPS", "UNION", "INTERSECT", "EXCEPT", "WINDOW"]

@@ -5,6 +5,7 @@ deletes landed entries from the log only after they were read back from the tabl
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,7 +29,8 @@ TABLES: tuple[tuple[Stream, str], ...] = (
     ("feedback", "raw_feedback"),
     ("dead_letter", "dead_letters"),
 )
-RANGE_ROWS = 200_000
+Range = tuple[int, list[tuple[int, bytes]]]
+RANGE_ROWS = 100_000
 LOCK_SECONDS = 120.0
 ROW_GROUP_ROWS = 20_000
 
@@ -83,7 +85,7 @@ def _land_stream(
     start, head, first = table.transaction(LANDING) or 0, log.head(stream), log.first(stream)
     _check_position(stream, table.name, start, head, first)
     landed = start
-    for upto, entries in _ranges(log, stream, start, head):
+    for upto, entries in _read_ahead(_ranges(log, stream, start, head)):
         part = table.staging("r") / f"{landed + 1:012d}-{upto:012d}.parquet"
         _write_part(entries, table.contract, part)
         commit(table, [part], app=LANDING, txn=upto)
@@ -93,7 +95,7 @@ def _land_stream(
     return Landed(table.name, landed - start, landed)
 
 
-def _ranges(log: EventLog, stream: Stream, start: int, head: int) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
+def _ranges(log: EventLog, stream: Stream, start: int, head: int) -> Iterator[Range]:
     """Closed ranges of at most about `RANGE_ROWS` entries, each with its last position."""
     entries: list[tuple[int, bytes]] = []
     for batch in log.read_range(stream, start, head) if head > start else ():
@@ -105,13 +107,22 @@ def _ranges(log: EventLog, stream: Stream, start: int, head: int) -> Iterator[tu
         yield entries[-1][0], entries
 
 
+def _read_ahead(ranges: Iterator[Range]) -> Iterator[Range]:
+    """The same ranges, the next one being read while the caller works on the last."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, ranges, None)
+        while (found := coming.result()) is not None:
+            coming = reader.submit(next, ranges, None)
+            yield found
+
+
 def _check_position(stream: Stream, table: str, start: int, head: int, first: int | None) -> None:
     if head < start:
         raise LogGapError(
             f"{table} holds the {stream} log up to {start}, but the log ends at {head}: an older log was put back. "
             "Restore the log that belongs to this lake, or restore both from one backup."
         )
-    if first is None and head > start or first is not None and first > start + 1 and head > start:
+    if (first is None and head > start) or (first is not None and first > start + 1 and head > start):
         raise LogGapError(
             f"{table} holds the {stream} log up to {start}, but the log begins at {first}: an older lake was put "
             "back. Restore the lake that belongs to this log, or restore both from one backup."

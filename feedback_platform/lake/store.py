@@ -9,6 +9,7 @@ from feedback_platform.lake.table import LakeTable
 
 LANDING = "landing"
 COMPILE = "compile"
+ABANDON = "abandon"
 _CONTRACTS = {c.name: c for c in (*RAW_TABLES, *STAGE_TABLES)}
 
 

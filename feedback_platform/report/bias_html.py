@@ -111,9 +111,7 @@ def render_bias_page(
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("feedback_platform.report")
-    return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _tiles(funnel: Sequence[tuple[str, int]], n_flagged: int) -> list[tuple[str, str]]:
@@ -133,9 +131,7 @@ def _cards(findings: Sequence[Finding], summaries: Sequence[SegmentSummary]) -> 
     ]
 
 
-def _card(
-    key: tuple[str | None, str], members: list[Finding], summaries: list[SegmentSummary]
-) -> SegmentCard:
+def _card(key: tuple[str | None, str], members: list[Finding], summaries: list[SegmentSummary]) -> SegmentCard:
     objective, segment = key
     by_value: dict[str, dict[str, Finding]] = {}
     for f in members:
@@ -191,9 +187,7 @@ def _row(f: Finding, policy: BiasThresholds) -> FindingRow:
                 title=f"ratio {words.ratio(f.ratio_ppm)}, interval {interval}",
             )
         )  # fmt: skip
-    return FindingRow(
-        f, words.name(f), words.QUESTION[f.comparison], words.VERDICT[f.verdict], strip, interval
-    )
+    return FindingRow(f, words.name(f), words.QUESTION[f.comparison], words.VERDICT[f.verdict], strip, interval)
 
 
 def _counts_chart(counts: Mapping[str, int], title: str, *, series: str = "s2") -> Markup:

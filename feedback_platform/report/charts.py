@@ -113,8 +113,7 @@ def funnel(steps: Sequence[tuple[str, int]], *, title: str) -> str:
         parts.append(_text(0, y + 13, shorten(label, 26), "ink", weight=600, tip=label))
         parts.append(_text(WIDTH, y + 13, f"{count:,}", "ink", anchor="end", weight=600))
         parts.append(
-            f'<rect x="0" y="{y + head}" width="{_n(length)}" height="{thick}" rx="3" class="s2" '
-            f'fill="{_FILL["s2"]}"/>'
+            f'<rect x="0" y="{y + head}" width="{_n(length)}" height="{thick}" rx="3" class="s2" fill="{_FILL["s2"]}"/>'
         )
         if i + 1 < len(steps):
             below = max(steps[i + 1][1] / top * WIDTH, 2.0)

@@ -177,9 +177,7 @@ def _effects(
     base: int, hit: int, base_rest: int, hit_rest: int, nested: bool, confidence: float
 ) -> tuple[dict[str, int], float]:
     """Effect fields of a finding and the raw p-value of its 2 x 2 table."""
-    log_ratio, low, high = pr.log_rate_ratio(
-        hit, base, hit_rest, base_rest, nested=nested, confidence=confidence
-    )
+    log_ratio, low, high = pr.log_rate_ratio(hit, base, hit_rest, base_rest, nested=nested, confidence=confidence)
     x1, n1, x2, n2 = hit, base, hit_rest, base_rest
     if not nested:
         x1, n1, x2, n2 = hit, hit + hit_rest, base, base + base_rest
@@ -228,9 +226,7 @@ def segment_summary(
     )
 
 
-def _summarise(
-    group: Group, pairs: list[tuple[int, int]], comparison: Comparison, min_support: int
-) -> SegmentSummary:
+def _summarise(group: Group, pairs: list[tuple[int, int]], comparison: Comparison, min_support: int) -> SegmentSummary:
     enough = [p for p in pairs if p[0] >= min_support]
     few = [p for p in pairs if p[0] < min_support]
     table = [*enough, (sum(a for a, _ in few), sum(b for _, b in few))]

@@ -26,7 +26,7 @@ WHERE c.state = 'candidate'
   AND (c.sampling_rank <= t.threshold OR c.example_id IN (SELECT b.example_id FROM sampled_dataset_before AS b WHERE @per_version = 1))
   AND c.example_id IN (SELECT x.example_id FROM touched AS x)
 
--- step: reasons
+-- view: reasons
 -- Why a touched example is not (or no longer) in the dataset.
 SELECT
   t.example_id,
@@ -40,7 +40,8 @@ FROM touched AS t
 LEFT JOIN resolved_examples AS r ON r.example_id = t.example_id
 LEFT JOIN candidate_examples AS c ON c.example_id = t.example_id
 
--- step: body
+-- view: body
+-- Batch: the hash of each row; read once.
 SELECT
   r.example_id, r.objective, r.unit, r.unit_key, r.criterion, r.request_id, r.chosen_request_id, r.rejected_request_id,
   r.task, r.model, r.model_version, r.variant, r.event_at, r.label_at, r.session_id, r.user_id, r.segments,

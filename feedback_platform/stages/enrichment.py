@@ -8,7 +8,7 @@ import math
 import msgspec
 import polars as pl
 
-from feedback_platform.contracts.policies import DatasetPolicy
+from feedback_platform.contracts.policies import DatasetPolicy, micros
 from feedback_platform.contracts.stage_tables import ENRICHED_RECORDS, PPM
 from feedback_platform.stages.stage import Stage, load_steps
 
@@ -50,5 +50,10 @@ def _from_probabilities(text: str) -> dict[str, int | None]:
 def enrichment() -> Stage:
     """Valid pairs with context, uncertainty and history; unit: one feedback event."""
     return Stage(
-        ENRICHED_RECORDS, unit="feedback_id", semantics=1, sql=load_steps("enrichment"), batches={"uncertainties": uncertainty}
+        ENRICHED_RECORDS,
+        unit="feedback_id",
+        semantics=1,
+        sql=load_steps("enrichment"),
+        batches={"uncertainties": uncertainty},
+        params=lambda policy: {"window": micros(policy.attribution.window)},
     )

@@ -54,12 +54,24 @@ SELECT
   count(*) OVER (PARTITION BY r.rater ORDER BY r.at_us NULLS LAST RANGE BETWEEN 86400000000 PRECEDING AND 1 PRECEDING) AS n
 FROM rater_rows AS r
 
+-- step: turn_span
+-- Only turns within the attribution window before a judged one count, so that old files need not be read.
+SELECT
+  coalesce(min(unix_micros(x.inference_at)), 0) - @window AS from_us, coalesce(max(unix_micros(x.inference_at)), 0) AS to_us
+FROM valid AS x WHERE x.session_id IS NOT NULL
+
 -- step: turns
 SELECT
   i.request_id,
-  row_number() OVER (PARTITION BY i.session_id ORDER BY i.event_at NULLS LAST, i.request_id NULLS LAST) AS turn
+  1 + count(*) OVER (
+    PARTITION BY i.session_id
+    -- lint: allow order_by_tie: turns at one instant count alike
+    ORDER BY unix_micros(i.event_at) NULLS LAST RANGE BETWEEN @window PRECEDING AND 1 PRECEDING
+  ) AS turn
 FROM inferences AS i
 WHERE i.session_id IN (SELECT x.session_id FROM valid AS x WHERE x.session_id IS NOT NULL)
+  AND i.event_at >= timestamp_micros((SELECT s.from_us FROM turn_span AS s))
+  AND i.event_at <= timestamp_micros((SELECT s.to_us FROM turn_span AS s))
 
 -- step: uncertainties
 -- Batch: from what the model logged.

@@ -5,7 +5,10 @@ The rules stand in `resolution.sql`; this module passes the policy to them and h
 
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cpdist
 
 from feedback_platform.contracts.policies import DatasetPolicy, micros
 from feedback_platform.contracts.stage_tables import PPM, RESOLVED_EXAMPLES
@@ -17,10 +20,13 @@ _KINDS = {
     "preference_pair": "preference", "adjudication": "adjudication",
 }  # fmt: skip
 _TABULAR = ("features",)
+LONGEST_EDIT = 20_000
 
 
 def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
-    """(example_id, content_hash): of the policy's fields for text, of the example's own id where nothing may be merged.
+    """(example_id, content_hash, edit_ratio_ppm) of resolved examples.
+
+    The hash is of the policy's fields for text, of the example's own id where nothing may be merged.
 
     Tabular examples are never merged: different people share a feature row (39 % in one real file).
     """
@@ -31,8 +37,23 @@ def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
     }
     chosen = [parts[field].fill_null("") for field in policy.dedup.fields]
     mergeable = pl.lit(bool(chosen) and policy.dedup.method != "off") & ~pl.col("input_kind").is_in(_TABULAR)
-    key = pl.when(mergeable).then(pl.concat_str(chosen or [pl.lit("")], separator="\x1f")).otherwise(pl.col("example_id"))
-    return rows.select("example_id", content_hash=xxh3(key))
+    key = (
+        pl.when(mergeable).then(pl.concat_str(chosen or [pl.lit("")], separator="\x1f")).otherwise(pl.col("example_id"))
+    )
+    return rows.select("example_id", content_hash=xxh3(key), edit_ratio_ppm=pl.lit(edit_ratio(rows)))
+
+
+def edit_ratio(rows: pl.DataFrame) -> pl.Series:
+    """Levenshtein distance of `chosen` and `rejected` over the longer length, in millionths; null without a pair.
+
+    Texts beyond `LONGEST_EDIT` characters stay null: the distance is quadratic in length.
+    """
+    short = (rows["chosen"].str.len_chars() <= LONGEST_EDIT) & (rows["rejected"].str.len_chars() <= LONGEST_EDIT)
+    pairs = short.fill_null(False).arg_true()
+    chosen, rejected = rows["chosen"].gather(pairs).to_list(), rows["rejected"].gather(pairs).to_list()
+    ratios = cpdist(chosen, rejected, scorer=Levenshtein.normalized_distance, dtype=np.float64)
+    blank = pl.Series("edit_ratio_ppm", [None], dtype=pl.Int64).new_from_index(0, rows.height)
+    return blank.scatter(pairs, pl.Series((ratios * PPM).round().astype(np.int64))) if pairs.len() else blank
 
 
 def _params(policy: DatasetPolicy) -> Mapping[str, int | str]:

@@ -380,9 +380,11 @@ SELECT
 FROM filled AS f
 
 -- step: contents
--- Batch: the hash of what makes two examples the same.
+-- Batch: the hash of what makes two examples the same, and how far a correction goes.
 SELECT
   s.example_id, s.input_kind, s.prompt_hash,
+  CASE WHEN s.pair_source = 'explicit_correction' THEN s.chosen END AS chosen,
+  CASE WHEN s.pair_source = 'explicit_correction' THEN s.rejected END AS rejected,
   CASE WHEN @hash_input = 1 THEN s.input END AS input,
   CASE WHEN s.label_kind = 'preference' THEN concat(s.chosen, '|', s.rejected) ELSE coalesce(s.target, s.output) END AS target
 FROM stated AS s WHERE s.state = 'resolved'
@@ -416,10 +418,7 @@ SELECT
   s.label_kind, CASE WHEN s.state = 'resolved' THEN s.label END AS label,
   least(int_div(s.agreement_ppm * s.trust_ppm, 1000000), 1000000) AS label_confidence_ppm,
   s.label_source, s.rule_id, s.n_raters, s.agreement_ppm, s.evidence, s.pair_source,
-  CASE
-    WHEN s.state = 'resolved' AND s.pair_source = 'explicit_correction' AND length(s.chosen) <= 400 AND length(s.rejected) <= 400
-    THEN int_div(1000000 * levenshtein(s.chosen, s.rejected), greatest(length(s.chosen), length(s.rejected)))
-  END AS edit_ratio_ppm,
+  h.edit_ratio_ppm,
   u.uncertainty_ppm,
   CASE WHEN s.state = 'resolved' THEN s.prompt_hash END AS prompt_hash,
   h.content_hash

@@ -25,7 +25,9 @@ def allot(cells: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
         return cells.with_columns(k=pl.lit(None, dtype=pl.Int64))
     size = budget.total if budget.total is not None else (budget.per_version or 0)
     stratified = policy.sample.strategy == "stratified"
-    share = 1 / pl.col("n_strata") if stratified else pl.col("n").sum().over("objective", "stratum") / pl.col("n_objective")
+    share = (
+        1 / pl.col("n_strata") if stratified else pl.col("n").sum().over("objective", "stratum") / pl.col("n_objective")
+    )
     arm = policy.sample.random_arm
     part = pl.when(pl.col("arm") == "random").then(pl.lit(arm)).otherwise(pl.lit(1 - arm))
     return cells.with_columns(k=(size * share * part).round().cast(pl.Int64).clip(lower_bound=1))

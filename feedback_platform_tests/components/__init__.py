@@ -1,0 +1,1 @@
+"""Tests of the Dagster component: assets, checks, sensors."""
