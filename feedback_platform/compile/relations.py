@@ -26,6 +26,10 @@ class Files(Protocol):
         """Files of a dataset's table as it was before the window."""
         ...
 
+    def base(self, table: str) -> tuple[int, Sequence[Path]]:
+        """The newest snapshot before the window: the window it was taken after, and its files; (0, []) for none."""
+        ...
+
     def now(self, table: str) -> Sequence[Path]:
         """Files that the window has written to a table so far."""
         ...
@@ -73,7 +77,7 @@ def _define_table(engine: DuckEngine, files: Files, contract: TableContract, *, 
     name, key = contract.name, ", ".join(contract.key)
     match = " AND ".join(f"n.{k} = b.{k}" for k in contract.key)
     content = ", ".join(f'"{c}"' for c in contract.names())
-    engine.define(f"{name}__past", lambda: scan_sql(files.before(name), contract.columns()))
+    engine.define(f"{name}__past", lambda: past_sql(files, contract))
     engine.define(f"{name}__now", lambda: scan_sql(files.now(name), contract.columns()))
     engine.define(f"{name}__before", lambda: current_sql(f"{name}__past", contract, bool(files.before(name))))
     engine.define(f"{name}_before", f'SELECT {content}, "window" FROM {name}__before')
@@ -86,6 +90,15 @@ def _define_table(engine: DuckEngine, files: Files, contract: TableContract, *, 
     else:
         engine.define(name, made)
     engine.define(f"{name}_new", f"SELECT * FROM {name}" if recompile else made)
+
+
+def past_sql(files: Files, contract: TableContract) -> str:
+    """Change rows before the window that its state needs: the newest snapshot and what came after it."""
+    window, snapshot = files.base(contract.name)
+    changes = scan_sql(files.before(contract.name), contract.columns())
+    if not snapshot:
+        return changes
+    return f'{scan_sql(snapshot, contract.columns())} UNION ALL SELECT * FROM ({changes}) WHERE "window" > {window}'
 
 
 def current_sql(changes: str, contract: TableContract, nonempty: bool = True) -> str:

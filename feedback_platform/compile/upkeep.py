@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from feedback_platform.compile.manifest import CLOSED, ManifestStore, datasets_in
+from feedback_platform.compile.snapshots import snapshot_due, take_snapshots
 from feedback_platform.contracts.raw_tables import RAW_TABLES
 from feedback_platform.contracts.stage_tables import STAGE_TABLES
+from feedback_platform.errors import LeaseHeldError
+from feedback_platform.lake.locks import exclusive
 from feedback_platform.lake.store import Lake, window_prefix
 from feedback_platform.lake.table import LakeTable
 from feedback_platform.lake.upkeep import Compacted, Vacuumed, checkpoint, compact, vacuum
@@ -35,7 +38,19 @@ def tend(lake: Lake, *, now: datetime, memory_limit: str) -> list[Tended]:
         for contract in STAGE_TABLES:
             table = lake.table(contract.name, dataset)
             done.append(_tend(f"{dataset}/{contract.name}", table, closed.__contains__, now, memory_limit))
+        _snapshot(lake, dataset, memory_limit)
     return done
+
+
+def _snapshot(lake: Lake, dataset: str, memory_limit: str) -> None:
+    """A full snapshot when one is due; a dataset that is being compiled gets its own next time."""
+    try:
+        with exclusive(lake.dataset_folder(dataset) / "_lease.lock", wait_seconds=0, what=f"snapshot {dataset}"):
+            window = snapshot_due(ManifestStore(lake.dataset_folder(dataset)), lake, dataset)
+            if window is not None:
+                take_snapshots(lake, dataset, window, memory_limit=memory_limit)
+    except LeaseHeldError:
+        return
 
 
 def _tend(name: str, table: LakeTable, upto: Callable[[str], bool], now: datetime, memory_limit: str) -> Tended:

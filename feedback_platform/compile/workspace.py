@@ -1,5 +1,6 @@
 """Where a window reads and writes: the lake itself, or a scratch folder over it (plan, dry run)."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +8,8 @@ from typing import Protocol
 from feedback_platform.compile.relations import Files
 from feedback_platform.lake.committer import commit
 from feedback_platform.lake.store import COMPILE, Lake, window_prefix
+
+_BASE = re.compile(r"s(\d+)")
 
 
 class Workspace(Files, Protocol):
@@ -37,6 +40,11 @@ class LakeWorkspace:
         files = self._lake.table(table, self._dataset).snapshot().files
         # Merged files (prefix `c`) sort before every window. Files of a later, open window are not of the past.
         return [f.path for f in files if f.prefix < self._prefix]
+
+    def base(self, table: str) -> tuple[int, Sequence[Path]]:
+        """The newest snapshot of an earlier window."""
+        found = [b for b in bases(self._lake, table, self._dataset) if b[0] < self._window]
+        return found[-1] if found else (0, [])
 
     def now(self, table: str) -> Sequence[Path]:
         """Files of this window."""
@@ -71,6 +79,11 @@ class ScratchWorkspace:
         """The table as it is."""
         return [f.path for f in self._lake.table(table, self._dataset).snapshot().files]
 
+    def base(self, table: str) -> tuple[int, Sequence[Path]]:
+        """The newest snapshot."""
+        found = bases(self._lake, table, self._dataset)
+        return found[-1] if found else (0, [])
+
     def now(self, table: str) -> Sequence[Path]:
         """What the scratch window has written."""
         return self._parts.get(table, [])
@@ -85,3 +98,14 @@ class ScratchWorkspace:
         rows = write_part(part)
         self._parts[table] = [part] if rows else []
         return part.stat().st_size if rows else 0
+
+
+def bases(lake: Lake, table: str, dataset: str) -> list[tuple[int, Sequence[Path]]]:
+    """Snapshots of a table: window and files."""
+    opened = lake.base_table(table, dataset)
+    files: dict[int, list[Path]] = {}
+    for file in opened.snapshot().files if opened.folder.is_dir() else ():
+        if match := _BASE.fullmatch(file.prefix):
+            files.setdefault(int(match[1]), []).append(file.path)
+    return sorted(files.items())
+

@@ -80,10 +80,7 @@ def _exact(value: object) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if isinstance(value, dict):
-        for key, inner in value.items():
-            if not key.isascii() or (type(inner) is not str and not _exact(inner)):
-                return False
-        return True
+        return all(key.isascii() and (type(inner) is str or _exact(inner)) for key, inner in value.items())
     if isinstance(value, list):
         return all(map(_exact, value))
     if kind is int:

@@ -18,6 +18,11 @@ def window_prefix(window: int) -> str:
     return f"w{window:06d}"
 
 
+def base_prefix(window: int) -> str:
+    """Path prefix of the files of a snapshot."""
+    return f"s{window:06d}"
+
+
 class Lake:
     """All tables of one tenant."""
 
@@ -31,6 +36,13 @@ class Lake:
         folder = self.folder / name if contract.scope == "shared" else self.dataset_folder(dataset or "") / name
         if folder not in self._tables:
             self._tables[folder] = LakeTable(folder, contract)
+        return self._tables[folder]
+
+    def base_table(self, name: str, dataset: str) -> LakeTable:
+        """The snapshots of a dataset's table, in a Delta table of their own."""
+        folder = self.dataset_folder(dataset) / "_snapshots" / name
+        if folder not in self._tables:
+            self._tables[folder] = LakeTable(folder, _CONTRACTS[name])
         return self._tables[folder]
 
     def dataset_folder(self, dataset: str) -> Path:

@@ -5,11 +5,13 @@ The rules stand in `resolution.sql`; this module passes the policy to them and h
 
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 import polars as pl
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
+from feedback_platform.contracts.payload import output_text
 from feedback_platform.contracts.policies import DatasetPolicy, micros
 from feedback_platform.contracts.stage_tables import PPM, RESOLVED_EXAMPLES
 from feedback_platform.stages.content import folded, xxh3
@@ -56,6 +58,14 @@ def edit_ratio(rows: pl.DataFrame) -> pl.Series:
     return blank.scatter(pairs, pl.Series((ratios * PPM).round().astype(np.int64))) if pairs.len() else blank
 
 
+def named_class(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
+    """(feedback_id, named): the plain text of each corrected output where it is a class, else null."""
+    classes = policy.data.classes
+    texts = [output_text(msgspec.json.decode(output)) for output in rows["output"]]
+    named = [text if classes is None or text in classes else None for text in texts]
+    return rows.select("feedback_id", named=pl.Series(named, dtype=pl.String))
+
+
 def _params(policy: DatasetPolicy) -> Mapping[str, int | str]:
     rule, pairs = policy.resolve, policy.pairs
     return {
@@ -100,7 +110,7 @@ def resolution() -> Stage:
         unit="request_id",
         semantics=1,
         sql=load_steps("resolution"),
-        batches={"contents": content},
+        batches={"contents": content, "class_outputs": named_class},
         params=_params,
         frames=_frames,
     )

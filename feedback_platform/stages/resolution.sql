@@ -11,7 +11,8 @@ UNION
 SELECT e.request_id FROM enriched_records_old AS e
 UNION
 SELECT x.request_id FROM resolved_examples_before AS x
-WHERE x.state = 'immature' AND unix_micros(x.mature_at) <= @watermark
+WHERE (x.state = 'immature' AND unix_micros(x.mature_at) <= @watermark)
+  OR (x.state = 'in_review' AND x.reason = 'disagreement' AND unix_micros(x.label_at) + @review_expire <= @watermark)
 
 -- step: signals
 -- Current judgements on touched requests, their kind ranked by the policy's precedence.
@@ -229,7 +230,10 @@ SELECT
   t.n_raters, t.evidence, 'explicit' AS pair_source, t.label_at
 FROM choice_tally AS t
 WHERE @pairs_explicit = 1
-  AND t.request_id NOT IN (SELECT x.request_id FROM settled AS x WHERE x.given_verdict = 'invalid')
+  AND NOT EXISTS (
+    SELECT 1 FROM settled AS x
+    WHERE x.request_id = t.request_id AND x.criterion = t.criterion AND x.given_verdict = 'invalid'
+  )
 
 -- step: wanted
 -- Requests whose payload the examples need.
@@ -245,6 +249,11 @@ SELECT
   i.input_kind, i.input, i.output, i.output_text, i.tools, i.prompt_hash, i.training_allowed
 FROM wanted_inferences AS i
 
+-- step: class_outputs
+-- Batch: the class that a corrected or adjudicated output names, if it is one of the dataset's.
+SELECT f.feedback_id, f.output FROM feedback AS f
+WHERE @classification = 1 AND f.output IS NOT NULL AND f.feedback_id IN (SELECT s.feedback_id FROM signals AS s)
+
 -- step: class_votes
 -- What each signal says the class is; a thumb says so only through the class that the model gave.
 SELECT
@@ -252,11 +261,14 @@ SELECT
   CASE
     WHEN s.kind IN ('label', 'adjudication') AND s.label IS NOT NULL THEN s.label
     WHEN s.kind IN ('explicit_correction', 'adjudication') AND s.is_acceptance THEN p.output_text
+    WHEN s.kind IN ('explicit_correction', 'adjudication') AND s.output_hash IS NOT NULL THEN o.named
     WHEN s.kind = 'thumbs' AND s.score_ppm >= 500000 THEN p.output_text
     WHEN s.kind = 'adjudication' AND s.output_hash IS NULL AND s.given_verdict = 'valid' THEN p.output_text
     WHEN s.kind = 'thumbs' AND @n_classes = 2 THEN (SELECT min(c.label) FROM classes AS c WHERE c.label <> p.output_text)
   END AS said
-FROM signals AS s JOIN payload AS p ON p.request_id = s.request_id
+FROM signals AS s
+JOIN payload AS p ON p.request_id = s.request_id
+LEFT JOIN class_outputs AS o ON o.feedback_id = s.feedback_id
 WHERE @classification = 1
   AND (s.kind <> 'adjudication' OR s.pair_id IN (SELECT x.pair_id FROM settled AS x WHERE x.given_verdict = 'valid' OR x.given_verdict IS NULL))
 
@@ -284,7 +296,11 @@ SELECT
   'classification' AS objective, 'inference' AS unit,
   CASE WHEN c.criterion = 'overall' THEN c.request_id ELSE concat(c.request_id, '#', c.criterion) END AS unit_key,
   c.criterion, c.request_id,
-  CASE WHEN int_div(200 * c.n + c.n_all, 2 * c.n_all) >= @agreement THEN null_text() ELSE 'disagreement' END AS reason,
+  CASE
+    WHEN x.given_verdict = 'invalid' THEN 'adjudicated_invalid'
+    WHEN int_div(200 * c.n + c.n_all, 2 * c.n_all) >= @agreement THEN null_text()
+    ELSE 'disagreement'
+  END AS reason,
   null_text() AS chosen_request_id, null_text() AS rejected_request_id,
   null_text() AS target_feedback_id, null_text() AS chosen_feedback_id, null_text() AS rejected_feedback_id,
   'class' AS label_kind, c.said AS label,
@@ -292,7 +308,9 @@ SELECT
   CASE WHEN c.kind = 'adjudication' THEN 'adjudication' ELSE 'event' END AS label_source,
   concat('classification.', c.kind) AS rule_id,
   c.n_raters, c.evidence, null_text() AS pair_source, c.label_at
-FROM class_tally AS c WHERE c.nth = 1
+FROM class_tally AS c
+LEFT JOIN settled AS x ON x.request_id = c.request_id AND x.criterion = c.criterion
+WHERE c.nth = 1
 
 -- step: decisions
 SELECT d.* FROM (

@@ -292,3 +292,32 @@ def test_the_home_option_wins_over_the_environment(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["status", "--json"])
     assert json.loads(result.stdout)["home"] == str(tmp_path / "one")
     assert os.environ["FEEDBACK_HOME"] == str(tmp_path / "one")
+
+
+def test_upkeep_merges_files_and_changes_nothing_else(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("feedback_platform.compile.upkeep.MIN_FILES", 2)
+    write_lines(tmp_path / "late.jsonl", thumbs("f-change", "used", up=False, rater="ann", minute=200))
+    run(copy, "import", "jsonl", "--feedback", str(tmp_path / "late.jsonl"))
+    run(copy, "compile", "d")
+    before = [facts(copy, *c) for c in (("status", "d"), ("diff", "d", "1", "2"), ("explain", "used"))]
+    done = facts(copy, "upkeep")
+    assert done["files_merged"] > done["files_written"] > 0
+    assert [facts(copy, *c) for c in (("status", "d"), ("diff", "d", "1", "2"), ("explain", "used"))] == before
+    assert facts(copy, "query", "SELECT count(*) AS n FROM d_at(1)") != facts(
+        copy, "query", "SELECT count(*) AS n FROM d_at(2)"
+    )
+    assert facts(copy, "doctor")["ok"]
+
+
+@pytest.mark.slow
+def test_the_demo_tells_the_same_twice(tmp_path):
+    command = [sys.executable, "-c", "from feedback_platform.cli import main; main()", "--home", str(tmp_path), "demo"]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "published version 2" in first.stdout
+    assert second.stdout.count("nothing new to compile") == 2
+    for told in (first.stdout, second.stdout):
+        assert "Unaccounted for: 0." in told
+        assert "What changed from version 1 to version 2" in told
+    told_twice = [text.split("What became of every event")[1] for text in (first.stdout, second.stdout)]
+    assert told_twice[0] == told_twice[1]

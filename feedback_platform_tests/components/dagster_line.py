@@ -21,9 +21,7 @@ def land_definitions() -> dg.Definitions:
     """Raw assets, their job and sensor."""
     from feedback_platform.defs.landing import land_events, landing_sensor, raw_checks, raw_tables
 
-    return dg.Definitions(
-        assets=[raw_tables], asset_checks=raw_checks, jobs=[land_events], sensors=[landing_sensor]
-    )
+    return dg.Definitions(assets=[raw_tables], asset_checks=raw_checks, jobs=[land_events], sensors=[landing_sensor])
 
 
 @dataclass

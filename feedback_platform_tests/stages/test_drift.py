@@ -80,9 +80,7 @@ def test_a_shift_after_a_long_calm_is_seen_as_soon_as_one_at_the_start():
     assert n <= 50 * (looks + 10)
 
 
-@given(
-    p=st.floats(0.05, 0.95), low=st.floats(0.05, 0.95), high=st.floats(0.05, 0.95), n=st.integers(1, 12)
-)
+@given(p=st.floats(0.05, 0.95), low=st.floats(0.05, 0.95), high=st.floats(0.05, 0.95), n=st.integers(1, 12))
 def test_a_fresh_test_is_an_e_value_for_every_tolerated_rate(p, low, high, n):
     """Expectation at most 1 inside the bounds, exactly summed over all outcomes."""
     bounds = Tolerated(min(low, high), max(low, high))

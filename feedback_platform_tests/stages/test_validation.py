@@ -77,7 +77,8 @@ def judged(request, tmp_path_factory):
     columns = ("verdict", "reasons", "decided_by", "trust_ppm")
     first = one.by("validated_pairs", "feedback_id", *columns)
     until = one.by("validated_pairs", "feedback_id", "review_until")["fast0"]
-    one.send([inference("f", minute=90 * DAY)], [thumbs("future", "f", minute=92 * DAY), thumbs("now", "f", minute=90 * DAY)])
+    ahead = [thumbs("future", "f", minute=92 * DAY), thumbs("now", "f", minute=90 * DAY)]
+    one.send([inference("f", minute=90 * DAY)], ahead)
     one.compile()
     return request.param, first, one.by("validated_pairs", "feedback_id", *columns), one.states(), until
 
@@ -134,7 +135,10 @@ def test_a_future_timestamp_is_a_doubt(judged):
 
 def test_an_unknown_class_is_invalid_and_doubts_add_up(tmp_path):
     one = line(
-        tmp_path / "home", data={"classes": ["a", "b"]}, validation={"burst_rate": RATE, "burst_p": TAIL}, objectives=["classification"]
+        tmp_path / "home",
+        data={"classes": ["a", "b"]},
+        validation={"burst_rate": RATE, "burst_p": TAIL},
+        objectives=["classification"],
     )
     labels = [feedback(f"l{n}", "label", {"label": "c"}, request_id=f"r{n}", rater="ann") for n in range(BURST)]
     one.send(REQUESTS, [*labels, adjudication("x", {"verdict": "valid", "label": "z"}, request_id="r0")])
