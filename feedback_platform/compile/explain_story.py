@@ -139,21 +139,34 @@ def example_story(facts: DatasetFacts, example_id: str) -> Story | None:
 def said(feedback: Mapping[str, Any]) -> str:
     """What a feedback event says, in words."""
     value = msgspec.json.decode(feedback["value"])
-    words = {
-        "thumbs": lambda: f"a thumb {'up' if value['up'] else 'down'}",
-        "rating": lambda: f"a rating of {value['score']:g} on {value['min']:g} to {value['max']:g}",
-        "label": lambda: f"the label {value['label']!r}",
-        "explicit_correction": lambda: "a correction",
-        "preference_pair": lambda: f"a preference of {_side(value['chosen'])} over {_side(value['rejected'])}",
-        "ranking": lambda: f"a ranking of {len(value['order'])}",
-        "implicit": lambda: f"the signal {value['signal']!r} = {value['value']}",
-        "outcome": lambda: f"the outcome {value['name']!r} = {value['value']}",
-        "comment": lambda: "a comment",
-        "adjudication": lambda: f"a reviewer's ruling: {value['verdict']}",
-        "retraction": lambda: f"a retraction of {value['feedback_id']}",
-    }
     name = "" if feedback["name"] == "overall" else f" on {feedback['name']!r}"
-    return words[feedback["feedback_type"]]() + name
+    return _value_words(str(feedback["feedback_type"]), value) + name
+
+
+def _value_words(kind: str, value: Mapping[str, Any]) -> str:
+    match kind:
+        case "thumbs":
+            return f"a thumb {'up' if value['up'] else 'down'}"
+        case "rating":
+            return f"a rating of {value['score']:g} on {value['min']:g} to {value['max']:g}"
+        case "label":
+            return f"the label {value['label']!r}"
+        case "explicit_correction":
+            return "a correction"
+        case "preference_pair":
+            tie = " (a tie)" if value.get("tie") else ""
+            return f"a preference of {_side(value['chosen'])} over {_side(value['rejected'])}{tie}"
+        case "ranking":
+            return f"a ranking of {len(value['order'])}"
+        case "implicit":
+            return f"the signal {value['signal']!r} = {value['value']}"
+        case "outcome":
+            return f"the outcome {value['name']!r} = {value['value']}"
+        case "adjudication":
+            return f"a reviewer's ruling: {value['verdict']}"
+        case "retraction":
+            return f"a retraction of {value['feedback_id']}"
+    return f"a {kind}"
 
 
 def _judgements(facts: DatasetFacts, request_id: str) -> list[str]:

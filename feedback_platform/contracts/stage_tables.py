@@ -7,7 +7,7 @@ and weights are whole numbers in millionths (`_ppm`), so that they add up and ha
 import pandera.polars as pa
 import polars as pl
 
-from feedback_platform.contracts.raw_tables import FEEDBACK_TYPES, INPUT_KINDS
+from feedback_platform.contracts.raw_tables import FEEDBACK_TYPES, INPUT_KINDS, TARGET_KINDS
 from feedback_platform.contracts.table import TableContract, UtcMicros
 
 PAIR_STATUSES = ["attributed", "retracted", "pending", "expired", "refused", "applied", "no_effect"]
@@ -29,6 +29,8 @@ class AttributedPairs(pa.DataFrameModel):
     pair_id: str = pa.Field(description="feedback_id, and the request_id where there is one")
     feedback_id: str = pa.Field(description="the feedback event")
     request_id: str = pa.Field(nullable=True, description="the inference it judges; null while there is none")
+    target_kind: str = pa.Field(isin=TARGET_KINDS, description="what is judged: request, item, session, ...")
+    target_key: str = pa.Field(description="the target: later judgements of the same rater on it replace earlier ones")
     status: str = pa.Field(isin=PAIR_STATUSES, description="what attribution made of it")
     reason: str = pa.Field(nullable=True, description="why it is not attributed")
     by_feedback_id: str = pa.Field(nullable=True, description="the event that caused it, such as the retraction")

@@ -50,7 +50,7 @@ SELECT
   f.feedback_id, f.feedback_type, f.name, f.event_at, f.rater, f.source_kind, f.source_client, f.can_review,
   f.score_ppm, f.label, f.verdict, f.output_hash, length(f.output) AS output_chars, f.subject_feedback_id,
   f.chosen_request_id, f.rejected_request_id, f.is_tie, f.signal, f.number, f.model_version AS believed_version,
-  f.is_future, f.request_ids, f.target_kind,
+  f.is_future, f.request_ids, f.target_kind, f.target_part_id, f.target_keys,
   s.feedback_id AS subject_found, s.feedback_type AS subject_type, s.rater AS subject_rater,
   coalesce(f.target_request_id, s.target_request_id, r.target_request_id) AS asked_request_id,
   coalesce(f.target_session_id, s.target_session_id, r.target_session_id) AS asked_session_id
@@ -200,6 +200,12 @@ SELECT
   CASE WHEN d.found_request_id IS NULL THEN d.feedback_id ELSE concat(d.feedback_id, '|', d.found_request_id) END AS pair_id,
   d.feedback_id,
   d.found_request_id AS request_id,
+  d.target_kind,
+  CASE
+    WHEN d.asked_request_id IS NOT NULL THEN concat('r:', d.asked_request_id, '/', coalesce(d.target_part_id, ''))
+    WHEN d.asked_session_id IS NOT NULL THEN concat('s:', d.asked_session_id)
+    ELSE concat('k:', coalesce(d.target_keys, d.feedback_id))
+  END AS target_key,
   d.status,
   CASE
     WHEN d.status = 'attributed' OR d.status = 'applied' THEN null_text()

@@ -7,8 +7,11 @@ canonical JSON (RFC 8785). There is no random generator anywhere: a choice is a 
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import polars as pl
 import polars_hash  # noqa: F401  registers the `nchash` and `chash` namespaces
+
+from feedback_platform.contracts.canonical import normalise_text
 
 
 def xxh3(text: pl.Expr) -> pl.Expr:
@@ -17,16 +20,24 @@ def xxh3(text: pl.Expr) -> pl.Expr:
 
 
 def folded(texts: pl.Series) -> pl.Series:
-    """NFKC, lower case, runs of white space as one space, trimmed: texts that differ only so are the same.
+    """`contracts.canonical.normalise_text` of each text: texts that differ only so are the same; null stays null.
 
-    Most texts are plain ASCII without runs of spaces and need lower case only; the rest (a tenth of the speed) go apart.
+    Most texts are plain ASCII without runs of spaces and need lower case only; the rest go one by one.
     """
     plain = texts.str.to_lowercase().str.strip_chars()
     odd = texts.str.contains(r"[^\x20-\x7e]|  ").fill_null(False).arg_true()
     if odd.len() == 0:
         return plain
-    whole = texts.gather(odd).str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-    return plain.scatter(odd, whole)
+    return plain.scatter(odd, pl.Series([normalise_text(text) for text in texts.gather(odd)], dtype=pl.String))
+
+
+def said(texts: pl.Series) -> pl.Series:
+    """The text that each JSON string holds; other JSON stays as it is."""
+    quoted = texts.str.starts_with('"').fill_null(False)
+    bare = texts.str.strip_prefix('"').str.strip_suffix('"')
+    escaped = (quoted & texts.str.contains("\\", literal=True).fill_null(False)).arg_true()
+    decoded = pl.Series([msgspec.json.decode(text) for text in texts.gather(escaped)], dtype=pl.String)
+    return bare.zip_with(quoted, texts).scatter(escaped, decoded) if escaped.len() else bare.zip_with(quoted, texts)
 
 
 def unit_interval(*parts: pl.Expr | str | int) -> pl.Expr:

@@ -2,9 +2,9 @@
 -- Everything that reaches beyond the pair is bounded: the target's own judgements, 24 hours of a rater, one session.
 
 -- step: changed
-SELECT v.feedback_id, v.request_id, v.rater, v.feedback_type, v.name, v.feedback_at FROM validated_pairs_new AS v
+SELECT v.feedback_id, v.target_key, v.rater, v.feedback_type, v.name, v.feedback_at FROM validated_pairs_new AS v
 UNION ALL
-SELECT v.feedback_id, v.request_id, v.rater, v.feedback_type, v.name, v.feedback_at FROM validated_pairs_old AS v
+SELECT v.feedback_id, v.target_key, v.rater, v.feedback_type, v.name, v.feedback_at FROM validated_pairs_old AS v
 
 -- step: changed_spans
 -- Per rater, the span of event time after which counts of the last 24 hours may differ.
@@ -16,7 +16,7 @@ GROUP BY c.rater, int_div(unix_micros(c.feedback_at), 86400000000)
 SELECT feedback_id FROM changed
 UNION
 SELECT v.feedback_id FROM validated_pairs AS v
-WHERE v.rater IS NOT NULL AND v.request_id IN (SELECT c.request_id FROM changed AS c)
+WHERE v.rater IS NOT NULL AND v.target_key IN (SELECT c.target_key FROM changed AS c)
 UNION
 SELECT v.feedback_id
 FROM validated_pairs AS v JOIN changed_spans AS s ON s.rater = v.rater
@@ -32,15 +32,18 @@ WHERE v.verdict = 'valid' AND v.feedback_id IN (SELECT t.feedback_id FROM touche
 -- step: standing
 -- The later judgement of the same rater on the same target replaces the earlier one (a toggled thumb).
 SELECT
-  v.pair_id,
-  lead(v.feedback_id) OVER (
-    PARTITION BY v.request_id, v.rater, v.feedback_type, v.name
-    ORDER BY v.feedback_at NULLS LAST, v.feedback_id NULLS LAST
+  j.feedback_id,
+  lead(j.feedback_id) OVER (
+    PARTITION BY j.target_key, j.rater, j.feedback_type, j.name
+    ORDER BY j.feedback_at NULLS LAST, j.feedback_id NULLS LAST
   ) AS superseded_by
-FROM validated_pairs AS v
-WHERE v.verdict = 'valid' AND v.rater IS NOT NULL
-  AND v.feedback_type IN ('thumbs', 'rating', 'label', 'explicit_correction', 'preference_pair', 'ranking')
-  AND v.request_id IN (SELECT x.request_id FROM valid AS x)
+FROM (
+  SELECT DISTINCT v.feedback_id, v.target_key, v.rater, v.feedback_type, v.name, v.feedback_at
+  FROM validated_pairs AS v
+  WHERE v.verdict = 'valid' AND v.rater IS NOT NULL
+    AND v.feedback_type IN ('thumbs', 'rating', 'label', 'explicit_correction', 'preference_pair', 'ranking')
+    AND v.target_key IN (SELECT x.target_key FROM valid AS x)
+) AS j
 
 -- step: rater_rows
 SELECT DISTINCT v.feedback_id, v.rater, unix_micros(v.feedback_at) AS at_us
@@ -79,7 +82,7 @@ SELECT DISTINCT v.probabilities, v.confidence, v.logprob FROM valid AS v
 
 -- view: body
 SELECT
-  v.pair_id, v.feedback_id, v.request_id, v.status, v.reason, v.by_feedback_id, v.flags, v.deadline_at, v.weight_ppm,
+  v.pair_id, v.feedback_id, v.request_id, v.target_kind, v.target_key, v.status, v.reason, v.by_feedback_id, v.flags, v.deadline_at, v.weight_ppm,
   v.feedback_type, v.name, v.rater, v.source_kind, v.source_client, v.can_review, v.feedback_at, v.inference_at,
   v.delay_ms, v.score_ppm, v.label, v.given_verdict, v.output_hash, v.output_chars, v.is_acceptance,
   v.subject_feedback_id, v.chosen_request_id, v.rejected_request_id, v.is_tie, v.signal, v.number, v.model,
@@ -93,7 +96,7 @@ SELECT
   u.uncertainty_ppm, u.uncertainty_source, u.entropy_ppm,
   coalesce(h.n, 0) AS rater_events_24h
 FROM valid AS v
-LEFT JOIN standing AS s ON s.pair_id = v.pair_id
+LEFT JOIN standing AS s ON s.feedback_id = v.feedback_id
 LEFT JOIN rater_history AS h ON h.feedback_id = v.feedback_id
 LEFT JOIN turns AS t ON t.request_id = v.request_id
 LEFT JOIN uncertainties AS u

@@ -14,7 +14,7 @@ from rapidfuzz.process import cpdist
 from feedback_platform.contracts.payload import output_text
 from feedback_platform.contracts.policies import DatasetPolicy, micros
 from feedback_platform.contracts.stage_tables import PPM, RESOLVED_EXAMPLES
-from feedback_platform.stages.content import folded, xxh3
+from feedback_platform.stages.content import folded, said, xxh3
 from feedback_platform.stages.stage import Stage, load_steps
 
 _KINDS = {
@@ -28,14 +28,14 @@ LONGEST_EDIT = 20_000
 def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
     """(example_id, content_hash, edit_ratio_ppm) of resolved examples.
 
-    The hash is of the policy's fields for text, of the example's own id where nothing may be merged.
-
-    Tabular examples are never merged: different people share a feature row (39 % in one real file).
+    The hash is of the policy's fields for text, of the example's own id where nothing may be merged. Tabular examples are never merged: different people share a feature row (39 % in one real file).
     """
     parts = {
         "last_user": pl.col("prompt_hash").cast(pl.String),
         "input": pl.col("input"),
-        "target": pl.lit(folded(rows["target"])),
+        "target": pl.concat_str(
+            pl.lit(folded(said(rows["target"]))), pl.lit(folded(said(rows["other"]))).fill_null(""), separator="\x1e"
+        ),
     }
     chosen = [parts[field].fill_null("") for field in policy.dedup.fields]
     mergeable = pl.lit(bool(chosen) and policy.dedup.method != "off") & ~pl.col("input_kind").is_in(_TABULAR)

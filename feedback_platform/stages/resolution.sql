@@ -28,6 +28,7 @@ LEFT JOIN signal_rules AS s ON s.name = e.name
 WHERE e.is_current
   AND e.subject_feedback_id IS NULL
   AND coalesce(s.role, 'label') = 'label'
+  AND e.target_kind IN ('request', 'session') -- an item, a step or a chunk is not the whole answer
   AND e.request_id IN (SELECT t.request_id FROM touched AS t)
 
 -- step: settled
@@ -404,7 +405,8 @@ SELECT
   CASE WHEN s.pair_source = 'explicit_correction' THEN s.chosen END AS chosen,
   CASE WHEN s.pair_source = 'explicit_correction' THEN s.rejected END AS rejected,
   CASE WHEN @hash_input = 1 THEN s.input END AS input,
-  CASE WHEN s.label_kind = 'preference' THEN concat(s.chosen, '|', s.rejected) ELSE coalesce(s.target, s.output) END AS target
+  CASE WHEN s.label_kind = 'preference' THEN s.chosen ELSE coalesce(s.target, s.output) END AS target,
+  CASE WHEN s.label_kind = 'preference' THEN s.rejected END AS other
 FROM stated AS s WHERE s.state = 'resolved'
 
 -- step: uncertain

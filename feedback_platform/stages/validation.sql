@@ -80,7 +80,7 @@ FROM doubts AS d
 
 -- view: body
 SELECT
-  r.pair_id, r.feedback_id, r.request_id, r.status, r.reason, r.by_feedback_id, r.flags, r.deadline_at, r.weight_ppm,
+  r.pair_id, r.feedback_id, r.request_id, r.target_kind, r.target_key, r.status, r.reason, r.by_feedback_id, r.flags, r.deadline_at, r.weight_ppm,
   r.feedback_type, r.name, r.rater, r.source_kind, r.source_client, r.can_review, r.feedback_at, r.inference_at,
   r.delay_ms, r.score_ppm, r.label, r.given_verdict, r.output_hash, r.output_chars, r.is_acceptance,
   r.subject_feedback_id, r.chosen_request_id, r.rejected_request_id, r.is_tie, r.signal, r.number, r.model,

@@ -44,7 +44,7 @@ def environment(base, monkeypatch):
 
 
 @pytest.fixture
-def copy(base, tmp_path) -> Path:
+def copy(base: Path, tmp_path: Path) -> Path:
     """A home of one's own, with the warehouse for it."""
     shutil.copytree(base / "home", tmp_path / "home")
     assert run(tmp_path / "home", "upkeep").exit_code == 0
