@@ -116,6 +116,11 @@ def _tables(settings: Settings, *, repair: bool) -> Iterator[Check]:
     lake = Lake(settings.lake)
     tables = [(c.name, lake.table(c.name), "") for c in RAW_TABLES]
     tables += [(f"{d}/{c.name}", lake.table(c.name, d), d) for d in datasets_in(settings.lake) for c in STAGE_TABLES]
+    tables += [
+        (f"{d}/_snapshots/{c.name}", lake.base_table(c.name, d), d)
+        for d in datasets_in(settings.lake)
+        for c in STAGE_TABLES
+    ]
     present = [(name, table, dataset) for name, table, dataset in tables if deltalog.versions(table.folder)]
     wrong = 0
     for name, table, dataset in present:

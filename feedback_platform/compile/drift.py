@@ -21,7 +21,8 @@ _JUDGED = """
     ) AS r GROUP BY r.request_id
 """
 _AGES = """
-    SELECT i.event_at, greatest(epoch_us(j.first_at) - epoch_us(i.event_at), 0) AS delay
+    SELECT i.event_at,
+      CASE WHEN j.first_at IS NOT NULL THEN greatest(epoch_us(j.first_at) - epoch_us(i.event_at), 0) END AS delay
     FROM inferences AS i LEFT JOIN judged AS j ON j.request_id = i.request_id
     WHERE i.is_selected AND i.log_seq > {inference_after}
 """

@@ -17,6 +17,7 @@ from feedback_platform.compile.explain_words import (
     FEEDBACK,
     INFERENCES,
     REMEDIES,
+    SAID,
     code_words,
     listed,
     lookup,
@@ -144,29 +145,12 @@ def said(feedback: Mapping[str, Any]) -> str:
 
 
 def _value_words(kind: str, value: Mapping[str, Any]) -> str:
-    match kind:
-        case "thumbs":
-            return f"a thumb {'up' if value['up'] else 'down'}"
-        case "rating":
-            return f"a rating of {value['score']:g} on {value['min']:g} to {value['max']:g}"
-        case "label":
-            return f"the label {value['label']!r}"
-        case "explicit_correction":
-            return "a correction"
-        case "preference_pair":
-            tie = " (a tie)" if value.get("tie") else ""
-            return f"a preference of {_side(value['chosen'])} over {_side(value['rejected'])}{tie}"
-        case "ranking":
-            return f"a ranking of {len(value['order'])}"
-        case "implicit":
-            return f"the signal {value['signal']!r} = {value['value']}"
-        case "outcome":
-            return f"the outcome {value['name']!r} = {value['value']}"
-        case "adjudication":
-            return f"a reviewer's ruling: {value['verdict']}"
-        case "retraction":
-            return f"a retraction of {value['feedback_id']}"
-    return f"a {kind}"
+    if kind == "thumbs":
+        return f"a thumb {'up' if value['up'] else 'down'}"
+    if kind == "preference_pair":
+        tie = " (a tie)" if value.get("tie") else ""
+        return f"a preference of {_side(value['chosen'])} over {_side(value['rejected'])}{tie}"
+    return SAID[kind].format(**value)
 
 
 def _judgements(facts: DatasetFacts, request_id: str) -> list[str]:

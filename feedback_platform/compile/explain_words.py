@@ -181,6 +181,20 @@ CODES: Mapping[str, str] = MappingProxyType(
         "within_clock_skew": "it is earlier than the inference, within the tolerated skew of clocks",
     }
 )
+# What a feedback event says; the placeholders are keys of its value.
+SAID: Mapping[str, str] = MappingProxyType(
+    {
+        "rating": "a rating of {score:g} on {min:g} to {max:g}",
+        "label": "the label {label!r}",
+        "explicit_correction": "a correction",
+        "ranking": "a ranking",
+        "implicit": "the signal {signal!r} = {value}",
+        "outcome": "the outcome {name!r} = {value}",
+        "comment": "a comment",
+        "adjudication": "a reviewer's ruling: {verdict}",
+        "retraction": "a retraction of {feedback_id}",
+    }
+)
 EXAMPLES: Mapping[str, str] = MappingProxyType(
     {
         "training_not_allowed": "training on it is not permitted",

@@ -15,6 +15,7 @@ from feedback_platform.errors import CompileError
 from feedback_platform.lake.files import fsync_dir, write_atomically
 
 MARKER = "_exchange"
+SNAPSHOTS = "_snapshots"
 
 
 def restore(compiler: Compiler, *, progress: Callable[[Rebuilt], None] | None = None) -> list[Rebuilt]:
@@ -58,6 +59,8 @@ def _exchange(home: Path, made: Path) -> None:
             present.rename(old / contract.name)
         if new.exists():
             new.rename(present)
+    if (home / SNAPSHOTS).exists():  # they may be what is damaged; upkeep takes new ones
+        (home / SNAPSHOTS).rename(old / SNAPSHOTS)
     fsync_dir(home)
     (home / MARKER).unlink()
     fsync_dir(home)

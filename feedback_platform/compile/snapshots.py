@@ -50,6 +50,7 @@ def take_snapshots(lake: Lake, dataset: str, window: int, *, memory_limit: str) 
             txn=window,
             replace_prefix=None if older is None else base_prefix(older),
         )
+        base.stagings.end([part.parent])  # without a part the commit does not know of the folder
         rows += written
     return rows
 

@@ -61,7 +61,9 @@ class LakeWorkspace:
         part = target.staging(self._prefix) / "part-0.parquet"
         rows = write_part(part)
         parts = [part] if rows else []
-        return commit(target, parts, app=COMPILE, txn=self._window, replace_prefix=self._prefix).bytes
+        done = commit(target, parts, app=COMPILE, txn=self._window, replace_prefix=self._prefix)
+        target.stagings.end([part.parent])  # without a part the commit does not know of the folder
+        return done.bytes
 
 
 class ScratchWorkspace:

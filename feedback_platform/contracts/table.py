@@ -12,6 +12,7 @@ import pandera.polars as pa
 import polars as pl
 import pyarrow as pya
 
+PPM = 1_000_000
 UtcMicros = Annotated[pl.Datetime, "us", "UTC"]
 
 _DUCKDB: Mapping[str, str] = {

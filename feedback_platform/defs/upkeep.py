@@ -47,6 +47,7 @@ upkeep_schedule = dg.ScheduleDefinition(
     name="daily_upkeep_schedule",
     job=upkeep,
     cron_schedule="30 3 * * *",
+    description="Upkeep once a day, in the small hours.",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import polars as pl
 
 from feedback_platform.contracts.policies import DatasetPolicy
-from feedback_platform.contracts.stage_tables import CANDIDATE_EXAMPLES, PPM
+from feedback_platform.contracts.stage_tables import CANDIDATE_EXAMPLES
+from feedback_platform.contracts.table import PPM
 from feedback_platform.stages.content import unit_interval
 from feedback_platform.stages.stage import Stage, load_steps
 

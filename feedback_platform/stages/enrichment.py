@@ -9,7 +9,8 @@ import msgspec
 import polars as pl
 
 from feedback_platform.contracts.policies import DatasetPolicy, micros
-from feedback_platform.contracts.stage_tables import ENRICHED_RECORDS, PPM
+from feedback_platform.contracts.stage_tables import ENRICHED_RECORDS
+from feedback_platform.contracts.table import PPM
 from feedback_platform.stages.stage import Stage, load_steps
 
 

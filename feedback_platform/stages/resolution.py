@@ -13,7 +13,8 @@ from rapidfuzz.process import cpdist
 
 from feedback_platform.contracts.payload import output_text
 from feedback_platform.contracts.policies import DatasetPolicy, micros
-from feedback_platform.contracts.stage_tables import PPM, RESOLVED_EXAMPLES
+from feedback_platform.contracts.stage_tables import RESOLVED_EXAMPLES
+from feedback_platform.contracts.table import PPM
 from feedback_platform.stages.content import folded, said, xxh3
 from feedback_platform.stages.stage import Stage, load_steps
 
@@ -28,7 +29,8 @@ LONGEST_EDIT = 20_000
 def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
     """(example_id, content_hash, edit_ratio_ppm) of resolved examples.
 
-    The hash is of the policy's fields for text, of the example's own id where nothing may be merged. Tabular examples are never merged: different people share a feature row (39 % in one real file).
+    The hash is of the policy's fields for text, of the example's own id where nothing may be merged: tabular examples
+    never are, as different people share a feature row (39 % in one real file).
     """
     parts = {
         "last_user": pl.col("prompt_hash").cast(pl.String),

@@ -17,20 +17,27 @@ from feedback_platform.stages.stage import Stage, load_steps
 def allot(cells: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
     """Adds `k` (examples a cell may have, null = all) to each cell.
 
-    A budget is shared equally over strata when stratified, by size otherwise, and within a stratum between the random
-    and the weighted arm in the policy's proportion.
+    A budget is shared equally over strata when stratified, by size otherwise, and within a stratum between the arms
+    present in the policy's proportion. Largest remainders make the whole numbers sum to the budget of each objective.
     """
     budget = policy.sample.budget
     if not isinstance(budget, Budget) or budget.rate is not None:
         return cells.with_columns(k=pl.lit(None, dtype=pl.Int64))
     size = budget.total if budget.total is not None else (budget.per_version or 0)
     stratified = policy.sample.strategy == "stratified"
-    share = (
-        1 / pl.col("n_strata") if stratified else pl.col("n").sum().over("objective", "stratum") / pl.col("n_objective")
-    )
+    in_stratum = pl.col("n").sum().over("objective", "stratum")
+    share = 1 / pl.col("n_strata") if stratified else in_stratum / pl.col("n_objective")
     arm = policy.sample.random_arm
     part = pl.when(pl.col("arm") == "random").then(pl.lit(arm)).otherwise(pl.lit(1 - arm))
-    return cells.with_columns(k=(size * share * part).round().cast(pl.Int64).clip(lower_bound=1))
+    owed = size * share * part / part.sum().over("objective", "stratum")
+    by_remainder = [pl.col("owed").floor() - pl.col("owed"), pl.col("stratum"), pl.col("arm")]
+    place = pl.struct(by_remainder[0].round(9).alias("rest"), *by_remainder[1:]).rank("ordinal").over("objective")
+    missing = size - pl.col("owed").floor().sum().over("objective")
+    return (
+        cells.with_columns(owed=owed.round(9))
+        .with_columns(k=(pl.col("owed").floor() + (place <= missing)).cast(pl.Int64))
+        .drop("owed")
+    )
 
 
 def hashed(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:

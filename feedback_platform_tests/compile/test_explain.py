@@ -1,13 +1,15 @@
 """`explain` for an event in every state of law 2, for examples, refused lines, and events on their way."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from feedback_platform.compile.explain import Accepted, explain
-from feedback_platform.compile.explain_story import Story
-from feedback_platform.compile.explain_words import FEEDBACK, INFERENCES, ranges
+from feedback_platform.compile.explain_story import Story, said
+from feedback_platform.compile.explain_words import FEEDBACK, INFERENCES, SAID, ranges
+from feedback_platform.contracts.raw_tables import FEEDBACK_TYPES
 from feedback_platform.contracts.stage_tables import FEEDBACK_STATES, INFERENCE_STATES
 from feedback_platform.settings import Settings
 from feedback_platform_tests.builders import Line, inference, retraction, thumbs
@@ -155,3 +157,24 @@ def test_a_refused_line_is_found_by_the_id_it_claimed(tmp_path):
 
 def test_ranges_are_written_as_people_read_them():
     assert ranges([1, 2, 3, 5, 7, 8]) == "1 to 3, 5, 7 to 8"
+
+
+def test_every_kind_of_feedback_has_words():
+    told = {
+        "label": {"label": "cat"},
+        "ranking": {"order": [{"item_id": "a"}, {"item_id": "b"}]},
+        "implicit": {"signal": "click", "value": True},
+        "outcome": {"name": "sale", "value": 2.5},
+        "preference_pair": {"chosen": {"request_id": "r1"}, "rejected": {"output": "x"}, "tie": True},
+    }
+    rows = {
+        kind: {"feedback_type": kind, "value": json.dumps(value), "name": "overall"} for kind, value in told.items()
+    }
+    assert [said(rows[kind]) for kind in told] == [
+        "the label 'cat'",
+        "a ranking",
+        "the signal 'click' = True",
+        "the outcome 'sale' = 2.5",
+        "a preference of request r1 over a given text (a tie)",
+    ]
+    assert {*SAID, "thumbs", "preference_pair"} == {*FEEDBACK_TYPES}

@@ -47,7 +47,8 @@ def test_a_small_history_is_replayed(compiled):
     assert evaluation.metadata["windows replayed"].value == 1
 
 
-def test_a_record_that_the_rows_do_not_add_up_to_is_seen_without_replay(tmp_path):
+def test_a_record_that_the_rows_do_not_add_up_to_is_seen_without_replay(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEEDBACK_REPLAY_EVENTS", "0")
     with dagster_line(tmp_path) as driven:
         send_some(driven)
         driven.line.land()

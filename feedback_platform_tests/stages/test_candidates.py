@@ -1,5 +1,6 @@
 """Candidates: what is the same content, who represents it, and which part of the data each example belongs to."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ def policy(**given: Any) -> DatasetPolicy:
     return resolve_policy({"name": "d", **given})
 
 
-def examples(ids: list[str], uncertainty: list[int | None] | None = None) -> pl.DataFrame:
+def examples(ids: list[str], uncertainty: Sequence[int | None] | None = None) -> pl.DataFrame:
     unsure = uncertainty or [None] * len(ids)
     return pl.DataFrame(
         {

@@ -1,6 +1,7 @@
 """Enrichment: which judgement stands, how unsure the model was, and what is known around each pair."""
 
 import math
+from typing import Any
 
 import polars as pl
 import pytest
@@ -128,7 +129,7 @@ def test_a_late_turn_moves_the_others(tmp_path):
     assert one.by("enriched_records", "feedback_id", "session_turn") == {"f": 2}
 
 
-def unsure(**columns) -> dict[str, object]:
+def unsure(**columns: Any) -> dict[str, Any]:
     given = {"probabilities": None, "confidence": None, "logprob": None, **columns}
     schema = {"probabilities": pl.String, "confidence": pl.Float64, "logprob": pl.Float64}
     return uncertainty(pl.DataFrame([given], schema=schema), POLICY).row(0, named=True)
