@@ -128,6 +128,12 @@ class Line:
                 manifest = run_tables(compiler, manifest)
             return publish(compiler, manifest.window)
 
+    def done(self, trigger: str = "test") -> Manifest:
+        """Compile a window that there is something for."""
+        manifest = self.compile(trigger)
+        assert manifest is not None, "nothing new to compile"
+        return manifest
+
     def table(self, name: str, *, order: str | None = None) -> pl.DataFrame:
         """Current state of a table at the last window."""
         compiler = self.compiler

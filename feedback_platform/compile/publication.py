@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from feedback_platform.compile.ledger import take_ledger
-from feedback_platform.compile.manifest import Manifest, evolve
+from feedback_platform.compile.manifest import NO_HASH, Manifest, evolve
 from feedback_platform.compile.relations import define_relations
 from feedback_platform.compile.window import Compiler
 from feedback_platform.compile.workspace import LakeWorkspace
@@ -72,7 +72,7 @@ def _decide(compiler: Compiler, manifest: Manifest) -> Manifest:
             f"{manifest.dataset}, window {manifest.window}: {why}. See the bias report; set `bias.gate: warn` or "
             "mend the sampling, then compile again: the changes go into the next version."
         )
-    if sum(manifest.changes.values()) < max(1, policy.trigger.min_changes) and not _carries_blocked(compiler):
+    if not _worth_a_version(compiler, manifest):
         return compiler.store.save(evolve(manifest, status="empty", closed_at=_now()))
     number = max((m.version or 0 for m in compiler.store.all()), default=0) + 1
     reach("window.hashed")
@@ -81,10 +81,17 @@ def _decide(compiler: Compiler, manifest: Manifest) -> Manifest:
     return publishing
 
 
-def _carries_blocked(compiler: Compiler) -> bool:
-    """Whether changes of a blocked window wait for a version."""
-    last = compiler.store.last_closed()
-    return last is not None and last.status == "blocked"
+def _worth_a_version(compiler: Compiler, manifest: Manifest) -> bool:
+    """Whether the dataset differs from its last version, by enough changes counted since then.
+
+    Windows that closed without a version (blocked, or with too few changes) hand their changes on.
+    """
+    versions = compiler.store.versions()
+    if manifest.state_hash == (versions[-1].state_hash if versions else NO_HASH):
+        return False
+    since = versions[-1].window if versions else 0
+    waiting = [m for m in compiler.store.all() if m.window > since and m.status in ("empty", "blocked")]
+    return sum(sum(m.changes.values()) for m in (*waiting, manifest)) >= compiler.policy.trigger.min_changes
 
 
 def _now() -> str:

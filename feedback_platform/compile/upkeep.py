@@ -39,6 +39,10 @@ def tend(lake: Lake, *, now: datetime, memory_limit: str) -> list[Tended]:
             table = lake.table(contract.name, dataset)
             done.append(_tend(f"{dataset}/{contract.name}", table, closed.__contains__, now, memory_limit))
         _snapshot(lake, dataset, memory_limit)
+        for contract in STAGE_TABLES:  # a snapshot replaces the one before, whose files nobody else deletes
+            base = lake.base_table(contract.name, dataset)
+            if base.folder.is_dir():
+                done.append(_tend(f"{dataset}/_snapshots/{contract.name}", base, lambda prefix: False, now, memory_limit))
     return done
 
 

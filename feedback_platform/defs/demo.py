@@ -20,9 +20,7 @@ def run_dataset_job(dataset: str, settings: Settings) -> bool:
     Raises:
         NotFoundError: Dagster knows no such dataset.
     """
-    from feedback_platform.definitions import defs
-
-    definitions = defs()
+    definitions = dg.load_from_defs_folder(path_within_project=Path(feedback_platform.__file__).parent)
     name = f"compile_{dataset}"
     known = [job.name for job in definitions.resolve_all_job_defs()]
     if name not in known:

@@ -91,14 +91,12 @@ class DuckEngine:
         """Materialise a step as a table and return its rows; `batch` maps each Arrow batch on the way."""
         started, read = time.perf_counter(), bytes_read()
         text = self.prepare(sql)
-        if batch is None:
-            self.connection.execute(f"CREATE OR REPLACE TABLE {name} AS {text}")
-        else:
-            reader = self._mapped(text, batch)
-            self.connection.register(f"{name}__arrow", reader)
-            self.connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}__arrow")
+        if batch is not None:
+            self.connection.register(f"{name}__arrow", self._mapped(text, batch))
+            text = f"SELECT * FROM {name}__arrow"
+        rows = int(self.connection.execute(f"CREATE OR REPLACE TABLE {name} AS {text}").fetchall()[0][0])
+        if batch is not None:
             self.connection.unregister(f"{name}__arrow")
-        rows = self.count(name)
         self.costs.append(StepCost(name, rows, bytes_read() - read, time.perf_counter() - started))
         return rows
 
@@ -191,6 +189,7 @@ def open_database(path: str, memory_limit: str, threads: int, spill: Path) -> du
     connection.execute(f"SET memory_limit = {quoted(memory_limit)}")
     connection.execute(f"SET temp_directory = {quoted(str(spill))}")
     connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET parquet_metadata_cache = true")
     connection.execute("SET enable_progress_bar = false")
     if threads:
         connection.execute(f"SET threads = {threads}")

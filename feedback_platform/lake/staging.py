@@ -7,6 +7,7 @@ then the folder is a leftover.
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ from feedback_platform.lake.files import make_folder
 from feedback_platform.lake.locks import take
 
 MARK = "_staging"
+
+_TRIES, _PAUSE_SECONDS = 100, 0.01
 
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 
@@ -49,7 +52,7 @@ class Stagings:
         self._clear(below, committed)
         folder = below / uuid.uuid4().hex[:12]
         make_folder(folder)
-        lock = take(folder / MARK)
+        lock = _take_soon(folder / MARK)
         if lock is None:
             raise LakeError(f"{folder} was taken by another process while it was made. Run again.")
         self._locks[folder] = lock
@@ -70,6 +73,16 @@ class Stagings:
                 self.end([folder])  # its writer died between the commit and this
             else:
                 shutil.rmtree(folder)
+
+
+def _take_soon(mark: Path) -> int | None:
+    """The lock, also when another process tries it at this moment to see whether the folder is live."""
+    for _ in range(_TRIES):
+        lock = take(mark)
+        if lock is not None:
+            return lock
+        time.sleep(_PAUSE_SECONDS)
+    return None
 
 
 def is_live(folder: Path) -> bool:

@@ -5,6 +5,7 @@ All of it runs beside writers: each change takes the table's lock, and none alte
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -84,14 +85,17 @@ def vacuum(table: LakeTable, *, retention: timedelta = timedelta(days=7), now: d
     """
     table.ensure()
     before = (now - retention).timestamp()
+    files = freed = 0
     with table.lock("vacuum"):
         named = {f.path for f in table.snapshot().files}
-        dead = [p for p in _unnamed(table, named) if p.stat().st_mtime < before]
-        freed = sum(p.stat().st_size for p in dead)
-        for path in dead:
-            path.unlink()
+        for path in list(_unnamed(table, named)):
+            with suppress(FileNotFoundError):  # a writer that ends tidies up without the table's lock
+                stat = path.stat()
+                if stat.st_mtime < before:
+                    path.unlink()
+                    files, freed = files + 1, freed + stat.st_size
         _remove_empty_folders(table, before)
-    return Vacuumed(len(dead), freed)
+    return Vacuumed(files, freed)
 
 
 def checkpoint(table: LakeTable) -> int:
@@ -185,5 +189,6 @@ def _remove_empty_folders(table: LakeTable, before: float) -> None:
     for root, _, _ in os.walk(table.folder, topdown=False):
         here = Path(root)
         ours = here == table.folder or here.relative_to(table.folder).parts[0].startswith(("_", "."))
-        if not ours and not any(here.iterdir()) and here.stat().st_mtime < before:
-            here.rmdir()
+        with suppress(FileNotFoundError):
+            if not ours and not any(here.iterdir()) and here.stat().st_mtime < before:
+                here.rmdir()

@@ -192,6 +192,7 @@ def test_a_run_goes_on_with_the_window_that_a_dead_command_left(driven):
     compiler = driven.line.compiler
     with compiler.lease():
         manifest = open_or_resume(compiler, trigger="manual")
+        assert manifest is not None
         run_table(compiler, manifest, "attributed_pairs")
     result = driven.run()
     assert result.success

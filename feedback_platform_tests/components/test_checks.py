@@ -1,5 +1,6 @@
 """The asset checks: they state the laws, and each fails for its own reason."""
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -37,7 +38,8 @@ def test_the_ledger_shows_its_sums(compiled):
     evaluation = checks(result)["sampled_dataset", "every_event_is_accounted_for"]
     ledger = driven.line.compiler.store.all()[-1].ledger
     assert (evaluation.description or "").startswith("4 inferences = ")
-    states = evaluation.metadata["feedback"].value
+    states = evaluation.metadata["feedback"]
+    assert isinstance(states, dg.TableMetadataValue)
     assert {r.data["state"]: r.data["count"] for r in states.records} == ledger["feedback"]["states"]
 
 

@@ -135,7 +135,7 @@ def test_drift_tells_once_when_feedback_becomes_rare(tmp_path, action):
         assert len(alarm.run_requests or []) == (action == "compile")
         (told,) = alarm.asset_events
         assert "The feedback rate has moved" in (told.description or "")
-        assert "50.0% in version 1" in (told.description or "")
+        assert "50.1% in version 1" in (told.description or "")
         memory = msgspec.json.decode(alarm.cursor or "", type=Memory)
         assert memory.told == told.description
         assert len(alarm.cursor or "") < 2_000

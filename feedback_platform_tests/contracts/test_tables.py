@@ -20,7 +20,6 @@ from feedback_platform.contracts.table import CHANGE_COLUMNS, ChangeRow, Column,
 from feedback_platform.engines.duckdb import scan_sql
 
 CONTRACTS = [*RAW_TABLES, *STAGE_TABLES]
-FAULTS = [(c, fault) for c in CONTRACTS for fault in c.row_faults_sql()]
 HEX = "0123456789abcdef" * 4
 GOOD = {
     "Int64": 1, "Float64": 0.5, "String": "x", "Boolean": True, "Datetime": datetime(2026, 3, 2, tzinfo=UTC), "List": [],
