@@ -1,5 +1,7 @@
 """Random histories for the laws: few ids, many collisions; late, superseding, retracting, adjudicating, session feedback."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from feedback_platform_tests.builders import (
@@ -26,7 +28,9 @@ def inferences(draw: st.DrawFn) -> list[Event]:
     events = []
     for request_id in draw(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=8, unique=True)):
         session = draw(st.sampled_from([None, None, "s1", "s2"]))
-        extra = {"session_id": session} if session else {}
+        extra: Event = {"session_id": session} if session else {}
+        if user := draw(st.sampled_from([None, "u1", "u2"])):
+            extra["user_id"] = user
         if draw(st.integers(0, 9)) == 0:
             extra["training_allowed"] = False
         events.append(
@@ -49,7 +53,7 @@ def judgement(draw: st.DrawFn, feedback_id: str, earlier: list[str]) -> Event:
     minute = draw(st.integers(0, int(45 * DAY)) | st.integers(0, int(6 * DAY)))
     request_id = draw(st.sampled_from(REQUESTS))
     rater = draw(st.sampled_from(RATERS))
-    common = {"minute": minute, "rater": rater}
+    common: dict[str, Any] = {"minute": minute, "rater": rater}
     kinds = ["thumbs", "thumbs", "rating", "rating", "correction", "session", "pair", "comment", "click", "adjudicate"]
     kind = draw(st.sampled_from(kinds + (["retract", "retract", "rule"] if earlier else [])))
     match kind:

@@ -3,6 +3,7 @@
 Engine SQL, not stage SQL: it speaks DuckDB. Which files count as before and as now comes from a `Workspace`.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -124,6 +125,9 @@ def selection_sql(select: Select) -> str:
     terms = [
         f"coalesce({c} IN ({', '.join(quoted(v) for v in values)}), false)" for c, values in lists.items() if values
     ]
+    for name, values in sorted(select.segments.items()):
+        path = quoted("$." + json.dumps(name))
+        terms.append(f"coalesce(json_extract_string(segments, {path}) IN ({', '.join(map(quoted, values))}), false)")
     if select.where:
         terms.append(f"coalesce(({select.where}), false)")
     return " AND ".join(terms) or "true"

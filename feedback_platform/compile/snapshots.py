@@ -35,7 +35,8 @@ def take_snapshots(lake: Lake, dataset: str, window: int, *, memory_limit: str) 
             continue
         work = LakeWorkspace(lake, dataset, window + 1)
         columns = ", ".join(
-            'CAST(NULL AS BIGINT) AS "prev_window"' if c.name == "prev_window" else f'"{c.name}"' for c in contract.columns()
+            'CAST(NULL AS BIGINT) AS "prev_window"' if c.name == "prev_window" else f'"{c.name}"'
+            for c in contract.columns()
         )
         part = base.staging(base_prefix(window)) / "part-0.parquet"
         with DuckEngine(memory_limit=memory_limit) as engine:

@@ -42,7 +42,9 @@ def tend(lake: Lake, *, now: datetime, memory_limit: str) -> list[Tended]:
         for contract in STAGE_TABLES:  # a snapshot replaces the one before, whose files nobody else deletes
             base = lake.base_table(contract.name, dataset)
             if base.folder.is_dir():
-                done.append(_tend(f"{dataset}/_snapshots/{contract.name}", base, lambda prefix: False, now, memory_limit))
+                done.append(
+                    _tend(f"{dataset}/_snapshots/{contract.name}", base, lambda prefix: False, now, memory_limit)
+                )
     return done
 
 

@@ -110,4 +110,3 @@ def bases(lake: Lake, table: str, dataset: str) -> list[tuple[int, Sequence[Path
         if match := _BASE.fullmatch(file.prefix):
             files.setdefault(int(match[1]), []).append(file.path)
     return sorted(files.items())
-

@@ -43,6 +43,7 @@ class Select(Policy, frozen=True):
     tasks: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    segments: dict[str, tuple[str, ...]] = {}
     where: str | None = None
 
 

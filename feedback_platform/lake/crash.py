@@ -9,11 +9,14 @@ import signal
 from collections import Counter
 from collections.abc import Mapping
 
-POINTS: Mapping[str, str] = {
+COMMIT_POINTS: Mapping[str, str] = {
     "after_parts": "part files are written, nothing is flushed or committed",
     "after_fsync": "part files are durable, nothing is committed",
     "after_commit": "the Delta log names the parts, its entry is not flushed",
     "before_cursor": "the commit is durable, the caller has not moved its cursor",
+}
+POINTS: Mapping[str, str] = {
+    **COMMIT_POINTS,
     "cut": "a window is cut, nothing is computed",
     "noted": "a table is at the window, the next one is not",
     "hashed": "the window's hashes are noted, it has no version",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from feedback_platform.errors import CommitConflict, ContractViolation, LakeError
 from feedback_platform.lake.committer import alter, commit, remove_prefix, settle, write_entry
-from feedback_platform.lake.crash import POINTS, reach
+from feedback_platform.lake.crash import COMMIT_POINTS, reach
 from feedback_platform.lake.parts import inspect
 from feedback_platform.lake.table import LakeTable
 from feedback_platform_tests.lake.things import (
@@ -205,7 +205,7 @@ def test_a_new_column_needs_alter_and_then_shows(table):
         add(table, 3, ["c"])
 
 
-@pytest.mark.parametrize("step", sorted(POINTS))
+@pytest.mark.parametrize("step", sorted(COMMIT_POINTS))
 def test_killed_at_any_point_and_run_again_gives_every_row_once(step, tmp_path):
     run = [sys.executable, "-m", "feedback_platform_tests.lake.writer", str(tmp_path), "app", "3"]
     killed = subprocess.run(run, env={**os.environ, "FEEDBACK_CRASH_AT": f"things.{step}:2"}, check=False)
