@@ -11,7 +11,6 @@ from typing import Literal
 
 from feedback_platform.compile.manifest import Manifest, TableStep
 from feedback_platform.compile.publication import Output, publish
-from feedback_platform.compile.restore import refuse_half_exchanged
 from feedback_platform.compile.warehouse import rebuild_warehouse
 from feedback_platform.compile.window import Compiler, open_or_resume, run_tables
 from feedback_platform.contracts.policies import DatasetPolicy
@@ -79,7 +78,6 @@ def compile_once(
     """
     chosen = default_outputs(compiler.settings, compiler.policy) if outputs is None else outputs
     with compiler.lease():
-        refuse_half_exchanged(compiler)
         manifest = open_or_resume(compiler, trigger=trigger)
         if manifest is None:
             _catch_up(compiler)

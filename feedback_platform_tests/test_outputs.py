@@ -5,7 +5,7 @@ import os
 import duckdb
 import pytest
 
-from feedback_platform.compile.restore import MARKER
+from feedback_platform.compile.window import EXCHANGE_MARKER
 from feedback_platform.errors import CompileError, ConfigError
 from feedback_platform.outputs import compile_once, default_outputs
 from feedback_platform_tests.builders import Line, inference, line, thumbs
@@ -70,7 +70,7 @@ def test_a_run_that_died_before_the_warehouse_is_made_up_for_by_the_next(tmp_pat
 def test_nothing_is_compiled_on_half_exchanged_tables(tmp_path):
     one = line(tmp_path)
     published(one)
-    (one.settings.lake / "d" / MARKER).write_text("x")
+    (one.settings.lake / "d" / EXCHANGE_MARKER).write_text("x")
     with pytest.raises(CompileError, match="feedback rebuild d"):
         compile_once(one.compiler, "test")
 

@@ -38,9 +38,7 @@ def direct_dependencies() -> list[str]:
 def pins() -> dict[str, re.Match[str]]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     matches = [(line, PIN.fullmatch(line)) for line in lines if line and not line.startswith("#")]
-    assert not [line for line, match in matches if match is None], (
-        "one exact pin a line: no URL, hash or range"
-    )
+    assert not [line for line, match in matches if match is None], "one exact pin a line: no URL, hash or range"
     return {canonical(match["name"]): match for _, match in matches if match}
 
 

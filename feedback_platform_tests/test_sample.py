@@ -139,9 +139,7 @@ def test_raters_stay_human_and_judge_a_translation_once(judgements: list[Event])
     for rater, moments in times.items():
         moments.sort()
         for first, sixty_first in zip(moments, moments[60:], strict=False):
-            assert sixty_first - first >= timedelta(hours=1), (
-                f"{rater} gives 61 judgements in the hour at {first}"
-            )
+            assert sixty_first - first >= timedelta(hours=1), f"{rater} gives 61 judgements in the hour at {first}"
 
 
 def test_rebuilding_gives_the_same_lines_and_the_counts_of_the_readme(tmp_path: Path) -> None:

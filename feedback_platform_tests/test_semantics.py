@@ -110,7 +110,15 @@ def test_the_history_reaches_every_kind_of_row(golden):
         ("attributed_pairs", "status"), ("resolved_examples", "objective"), ("candidate_examples", "state"),
         ("feedback_events", "state"),
     )}  # fmt: skip
-    assert held["attributed_pairs"] >= {"attributed", "retracted", "pending", "expired", "refused", "applied", "no_effect"}
+    assert held["attributed_pairs"] >= {
+        "attributed",
+        "retracted",
+        "pending",
+        "expired",
+        "refused",
+        "applied",
+        "no_effect",
+    }
     assert held["resolved_examples"] == set(one.compiler.policy.objectives)
     assert held["feedback_events"] >= {"used", "evidence", "superseded", "invalid", "pending", "refused"}
     assert held["candidate_examples"] >= {"candidate", "duplicate"}

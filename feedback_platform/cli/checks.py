@@ -155,7 +155,7 @@ def _table(name: str, table: "LakeTable", dataset: str, *, repair: bool) -> Chec
 def _datasets(settings: Settings) -> Iterator[Check]:
     from feedback_platform.compile.datasets import find_datasets
     from feedback_platform.compile.manifest import ManifestStore, datasets_in
-    from feedback_platform.compile.restore import MARKER
+    from feedback_platform.compile.window import EXCHANGE_MARKER
 
     try:
         known = find_datasets(settings)
@@ -173,7 +173,7 @@ def _datasets(settings: Settings) -> Iterator[Check]:
             continue
         newest = max([newest, *(store.path(m.window).stat().st_mtime for m in manifests)])
         yield Check(f"{name}: manifests", "ok", f"{len(manifests)} windows, {len(store.versions())} versions")
-        if (settings.lake / name / MARKER).exists():
+        if (settings.lake / name / EXCHANGE_MARKER).exists():
             yield Check(f"{name}: rebuild", "wrong", "tables were left half exchanged", f"`feedback rebuild {name}`")
         if (unfinished := store.open_one()) is not None:
             found = f"window {unfinished.window} has been open since {unfinished.opened_at[:19]}"

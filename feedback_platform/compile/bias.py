@@ -36,7 +36,7 @@ _POPULATIONS = """
     FROM resolved_examples GROUP BY segments, model_version, variant
     UNION ALL
     SELECT 'dataset', objective, segments, model_version, variant, count(DISTINCT request_id),
-      count(*) FILTER (WHERE label_kind = 'binary' AND label = 'true')
+      count(DISTINCT request_id) FILTER (WHERE label_kind = 'binary' AND label = 'true')
     FROM sampled_dataset GROUP BY objective, segments, model_version, variant
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from feedback_platform.compile.ledger import FEEDBACK_STATES_SQL, INFERENCE_STATES_SQL
+from feedback_platform.compile.ledger import FEEDBACK_STATES_SQL, INFERENCE_STATES_SQL, state_params
 from feedback_platform.compile.manifest import Manifest, ManifestStore
 from feedback_platform.compile.reading import changes_sql
 from feedback_platform.compile.relations import define_relations
@@ -136,6 +136,7 @@ def dataset_facts(lake: Lake, dataset: str, engine: DuckEngine) -> DatasetFacts 
         return None
     policy = manifest.dataset_policy()
     define_relations(engine, LakeWorkspace(lake, dataset, manifest.window), manifest, policy)
+    engine.params = state_params(manifest)
     return DatasetFacts(lake, store, manifest, policy, engine)
 
 

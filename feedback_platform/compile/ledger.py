@@ -9,6 +9,7 @@ from typing import Any
 from feedback_platform.compile.manifest import Manifest
 from feedback_platform.compile.relations import define_relations
 from feedback_platform.compile.workspace import LakeWorkspace
+from feedback_platform.contracts.policies import micros
 from feedback_platform.engines.duckdb import DuckEngine
 from feedback_platform.lake.store import Lake
 
@@ -59,10 +60,13 @@ INFERENCE_STATES_SQL = """
     LEFT JOIN drawn AS d ON d.request_id = i.request_id
     LEFT JOIN labelled AS l ON l.request_id = i.request_id
 """
-# Each accepted feedback event with its state and reason.
+# Each accepted feedback event with its state and reason. `@window` and `@skew` bound what a session judgement sees.
 FEEDBACK_STATES_SQL = """
     WITH orphan AS (
-      SELECT f.feedback_id,
+      SELECT f.feedback_id, epoch_us(f.event_at) AS at_us,
+        least(epoch_us(f.event_at) - CASE WHEN f.feedback_type = 'adjudication' THEN @review_expire ELSE 0 END,
+          coalesce(epoch_us(s.event_at), epoch_us(f.event_at)), coalesce(epoch_us(r.event_at), epoch_us(f.event_at))
+        ) AS anchor_us,
         coalesce(f.target_request_id, s.target_request_id, r.target_request_id) AS request_id,
         coalesce(f.target_session_id, s.target_session_id, r.target_session_id) AS session_id
       FROM feedback AS f
@@ -74,7 +78,9 @@ FEEDBACK_STATES_SQL = """
       SELECT o.feedback_id FROM orphan AS o JOIN inferences AS i ON i.request_id = o.request_id WHERE NOT i.is_selected
       UNION
       SELECT o.feedback_id FROM orphan AS o JOIN inferences AS i ON i.session_id = o.session_id
-      WHERE o.request_id IS NULL GROUP BY o.feedback_id HAVING NOT bool_or(i.is_selected)
+      WHERE o.request_id IS NULL
+        AND epoch_us(i.event_at) BETWEEN o.anchor_us - @window - @skew AND o.at_us + @skew
+      GROUP BY o.feedback_id HAVING NOT bool_or(i.is_selected)
     )
     SELECT
       f.feedback_id,
@@ -133,9 +139,20 @@ def take_ledger(lake: Lake, manifest: Manifest, engine: DuckEngine, heads: tuple
     """
     work = LakeWorkspace(lake, manifest.dataset, manifest.window)
     define_relations(engine, work, manifest, manifest.dataset_policy())
+    engine.params = state_params(manifest)
     inference = _account(engine, INFERENCE_STATES_SQL, manifest.cuts.inference, heads[0] if heads else None)
     feedback = _account(engine, FEEDBACK_STATES_SQL, manifest.cuts.feedback, heads[1] if heads else None)
     return Ledger(inference, feedback, int(str(engine.one(_INVENTED)[0])))
+
+
+def state_params(manifest: Manifest) -> dict[str, int | str]:
+    """Parameters of `FEEDBACK_STATES_SQL`."""
+    policy = manifest.dataset_policy()
+    return {
+        "window": micros(policy.attribution.window),
+        "skew": micros(policy.attribution.clock_skew),
+        "review_expire": micros(policy.resolve.review.expire),
+    }
 
 
 def _account(engine: DuckEngine, sql: str, cut: int, head: int | None) -> Account:

@@ -38,7 +38,10 @@ class TableStep(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One window. `prev_*` speak of the last closed window, 0 and zeros when there is none."""
+    """One window. `prev_*` speak of the last closed window, 0 and zeros when there is none.
+
+    `changes` and `change_hash` are the window's own; `since_version` adds those of windows closed without a version.
+    """
 
     dataset: str
     window: int
@@ -61,6 +64,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     change_hash: str = NO_HASH
     state_hash: str = NO_HASH
     changes: dict[str, int] = {}
+    since_version: dict[str, int] = {}
     rows: dict[str, int] = {}
     ledger: dict[str, Any] = {}
     version: int | None = None
@@ -158,7 +162,7 @@ def summary(manifest: Manifest) -> Mapping[str, Any]:
         "published_at": manifest.closed_at,
         "trigger": manifest.trigger,
         "rows": manifest.rows,
-        "changes": manifest.changes,
+        "changes": manifest.since_version or manifest.changes,
         "log_positions": msgspec.to_builtins(manifest.cuts),
         "config_hash": manifest.config_hash,
         "semantics": manifest.semantics,

@@ -50,7 +50,7 @@ def make_plan(compiler: Compiler, policy: DatasetPolicy | None = None) -> Plan:
         return Plan(compiler.policy.name, nothing_to_do=True)
     folder = Path(tempfile.mkdtemp(prefix="feedback-plan-"))
     try:
-        return _run(compiler, manifest, ScratchWorkspace(compiler.lake, manifest.dataset, folder))
+        return _run(compiler, manifest, ScratchWorkspace(compiler.lake, manifest.dataset, folder, manifest.prev_window))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -76,7 +76,8 @@ def _decide(compiler: Compiler, manifest: Manifest) -> Manifest:
         return compiler.store.save(evolve(manifest, status="empty", closed_at=_now()))
     number = max((m.version or 0 for m in compiler.store.all()), default=0) + 1
     reach("window.hashed")
-    publishing = compiler.store.save(evolve(manifest, status="publishing", version=number))
+    since = {op: sum(m.changes.get(op, 0) for m in (*_waiting(compiler), manifest)) for op in manifest.changes}
+    publishing = compiler.store.save(evolve(manifest, status="publishing", version=number, since_version=since))
     reach("window.versioned")
     return publishing
 
@@ -89,9 +90,15 @@ def _worth_a_version(compiler: Compiler, manifest: Manifest) -> bool:
     versions = compiler.store.versions()
     if manifest.state_hash == (versions[-1].state_hash if versions else NO_HASH):
         return False
+    changed = sum(sum(m.changes.values()) for m in (*_waiting(compiler), manifest))
+    return changed >= compiler.policy.trigger.min_changes
+
+
+def _waiting(compiler: Compiler) -> list[Manifest]:
+    """Windows since the last version that closed without one (blocked, or with too few changes)."""
+    versions = compiler.store.versions()
     since = versions[-1].window if versions else 0
-    waiting = [m for m in compiler.store.all() if m.window > since and m.status in ("empty", "blocked")]
-    return sum(sum(m.changes.values()) for m in (*waiting, manifest)) >= compiler.policy.trigger.min_changes
+    return [m for m in compiler.store.all() if m.window > since and m.status in ("empty", "blocked")]
 
 
 def _now() -> str:

@@ -40,7 +40,7 @@ def define_relations(engine: DuckEngine, files: Files, manifest: Manifest, polic
     """Every relation that stage SQL may name; each is made only when named."""
     _define_raw(engine, files, manifest, policy)
     for contract in STAGE_TABLES:
-        _define_table(engine, files, contract, recompile=manifest.recompile)
+        _define_table(engine, files, contract, manifest.window, recompile=manifest.recompile)
 
 
 def _define_raw(engine: DuckEngine, files: Files, manifest: Manifest, policy: DatasetPolicy) -> None:
@@ -74,11 +74,13 @@ def _wanted_sql(engine: DuckEngine, paths: Sequence[Path], cut: str, selected: s
     )
 
 
-def _define_table(engine: DuckEngine, files: Files, contract: TableContract, *, recompile: bool) -> None:
+def _define_table(engine: DuckEngine, files: Files, contract: TableContract, upto: int, *, recompile: bool) -> None:
     name, key = contract.name, ", ".join(contract.key)
     match = " AND ".join(f"n.{k} = b.{k}" for k in contract.key)
     content = ", ".join(f'"{c}"' for c in contract.names())
-    engine.define(f"{name}__past", lambda: past_sql(files, contract))
+    engine.define(f"{name}__past", lambda: past_sql(files, contract, upto))
+    every = scan_sql(files.before(name), contract.columns())
+    engine.define(f"{name}_history", f'SELECT *, "window" AS written_in FROM ({every}) WHERE "window" <= {upto}')
     engine.define(f"{name}__now", lambda: scan_sql(files.now(name), contract.columns()))
     engine.define(f"{name}__before", lambda: current_sql(f"{name}__past", contract, bool(files.before(name))))
     engine.define(f"{name}_before", f'SELECT {content}, "window" FROM {name}__before')
@@ -93,13 +95,17 @@ def _define_table(engine: DuckEngine, files: Files, contract: TableContract, *, 
     engine.define(f"{name}_new", f"SELECT * FROM {name}" if recompile else made)
 
 
-def past_sql(files: Files, contract: TableContract) -> str:
-    """Change rows before the window that its state needs: the newest snapshot and what came after it."""
+def past_sql(files: Files, contract: TableContract, upto: int) -> str:
+    """Change rows before the window that its state needs: the newest snapshot and what came after it.
+
+    Merged files hold rows of many windows, of later ones too once those are closed: `upto` leaves these out.
+    """
     window, snapshot = files.base(contract.name)
     changes = scan_sql(files.before(contract.name), contract.columns())
     if not snapshot:
-        return changes
-    return f'{scan_sql(snapshot, contract.columns())} UNION ALL SELECT * FROM ({changes}) WHERE "window" > {window}'
+        return f'SELECT * FROM ({changes}) WHERE "window" <= {upto}'
+    later = f'SELECT * FROM ({changes}) WHERE "window" > {window} AND "window" <= {upto}'
+    return f"{scan_sql(snapshot, contract.columns())} UNION ALL {later}"
 
 
 def current_sql(changes: str, contract: TableContract, nonempty: bool = True) -> str:

@@ -1,7 +1,7 @@
 """Restore: a dataset's tables made anew from the raw tables and put in the place of what is there, when hashes agree.
 
 For tables that were damaged or lost. A marker stands in the dataset's folder while tables are being exchanged; killed
-there, a repetition ends it, and until then nothing is compiled by `compile_once`.
+there, a repetition ends it, and until then nobody gets the dataset's lease.
 """
 
 import shutil
@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from feedback_platform.compile.rebuild import Rebuilt, rebuild
-from feedback_platform.compile.window import Compiler
+from feedback_platform.compile.window import EXCHANGE_MARKER, Compiler
 from feedback_platform.contracts.stage_tables import STAGE_TABLES
-from feedback_platform.errors import CompileError
 from feedback_platform.lake.files import fsync_dir, write_atomically
 
-MARKER = "_exchange"
 SNAPSHOTS = "_snapshots"
 
 
@@ -28,7 +26,7 @@ def restore(compiler: Compiler, *, progress: Callable[[Rebuilt], None] | None = 
     """
     home = compiler.settings.lake / compiler.policy.name
     scratch = home / "_rebuild"
-    with compiler.lease(what="rebuild"):
+    with compiler.lease(what="rebuild", mending=True):
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             results = rebuild(compiler, folder=scratch, progress=progress)
@@ -39,20 +37,11 @@ def restore(compiler: Compiler, *, progress: Callable[[Rebuilt], None] | None = 
     return results
 
 
-def refuse_half_exchanged(compiler: Compiler) -> None:
-    """Raise CompileError when an exchange of tables was cut short."""
-    if (compiler.settings.lake / compiler.policy.name / MARKER).exists():
-        raise CompileError(
-            f"{compiler.policy.name}: a rebuild was cut short while it put its tables in place. "
-            f"Run `feedback rebuild {compiler.policy.name}` again."
-        )
-
-
 def _exchange(home: Path, made: Path) -> None:
     old = home / "_replaced"
     shutil.rmtree(old, ignore_errors=True)
     old.mkdir()
-    write_atomically(home / MARKER, b"tables are being exchanged\n")
+    write_atomically(home / EXCHANGE_MARKER, b"tables are being exchanged\n")
     for contract in STAGE_TABLES:
         present, new = home / contract.name, made / contract.name
         if present.exists():
@@ -62,6 +51,6 @@ def _exchange(home: Path, made: Path) -> None:
     if (home / SNAPSHOTS).exists():  # they may be what is damaged; upkeep takes new ones
         (home / SNAPSHOTS).rename(old / SNAPSHOTS)
     fsync_dir(home)
-    (home / MARKER).unlink()
+    (home / EXCHANGE_MARKER).unlink()
     fsync_dir(home)
     shutil.rmtree(old, ignore_errors=True)

@@ -40,7 +40,7 @@ def take_snapshots(lake: Lake, dataset: str, window: int, *, memory_limit: str) 
         )
         part = base.staging(base_prefix(window)) / "part-0.parquet"
         with DuckEngine(memory_limit=memory_limit) as engine:
-            engine.define("past", past_sql(work, contract))
+            engine.define("past", past_sql(work, contract, window))
             state = current_sql("past", contract)
             written = engine.copy(contract.name, f"SELECT {columns} FROM ({state})", part)
         older = _newest(lake, contract.name, dataset, window)

@@ -61,10 +61,9 @@ def advance_step(compiler: Compiler, table: str, *, trigger: str) -> StepResult:
         if window is None:
             return StepResult(None, _idle(compiler, table))
         _require(compiler, window, table, [t for t in table_inputs()[table] if t in TABLE_NAMES])
-        if table in window.tables:
-            change, note = window.tables[table], f"already at window {window.window}"
-        else:
-            change, note = run_table(compiler, window, table), f"advanced to window {window.window}"
+        known = table in window.tables  # only for the note: the table's own transaction says whether it is there
+        change = run_table(compiler, window, table)
+        note = f"{'already at' if known else 'advanced to'} window {window.window}"
         return StepResult(window, note, change, table_rows(compiler, window, table) + change.added - change.removed)
 
 

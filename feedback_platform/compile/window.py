@@ -17,6 +17,7 @@ from feedback_platform.compile.workspace import LakeWorkspace, Workspace
 from feedback_platform.contracts.policies import DatasetPolicy, policy_mapping
 from feedback_platform.contracts.stage_tables import BIAS_REPORT, STAGE_TABLES
 from feedback_platform.engines.duckdb import DuckEngine, scan_sql
+from feedback_platform.errors import CompileError
 from feedback_platform.lake.committer import remove_prefix
 from feedback_platform.lake.crash import reach
 from feedback_platform.lake.files import make_folder
@@ -26,6 +27,7 @@ from feedback_platform.settings import Settings
 from feedback_platform.stages.graph import stages
 from feedback_platform.stages.stage import Stage
 
+EXCHANGE_MARKER = "_exchange"  # stands in a dataset's folder while `restore` exchanges its tables
 TABLE_NAMES: tuple[str, ...] = (*(s.table.name for s in stages()), BIAS_REPORT.name)
 
 
@@ -47,12 +49,22 @@ class Compiler:
         return ManifestStore(self.settings.lake / self.policy.name)
 
     @contextmanager
-    def lease(self, *, wait_seconds: float = 0.0, what: str = "compile") -> Iterator[None]:
-        """The dataset's lease; raises LeaseHeldError naming the holder."""
+    def lease(self, *, wait_seconds: float = 0.0, what: str = "compile", mending: bool = False) -> Iterator[None]:
+        """The dataset's lease.
+
+        Raises:
+            LeaseHeldError: another process holds it; names that one.
+            CompileError: an exchange of tables was cut short, and the caller is not the one `mending` it.
+        """
         folder = self.settings.lake / self.policy.name
         make_folder(folder)
         lock = folder / "_lease.lock"
         with exclusive(lock, wait_seconds=wait_seconds, what=f"{what} {self.policy.name}"):
+            if not mending and (folder / EXCHANGE_MARKER).exists():
+                raise CompileError(
+                    f"{self.policy.name}: a rebuild was cut short while it put its tables in place. "
+                    f"Run `feedback rebuild {self.policy.name}` again."
+                )
             yield
 
     def engine(self) -> DuckEngine:
@@ -180,6 +192,11 @@ def abandon(compiler: Compiler, *, why: str) -> Manifest | None:
     The decision is saved before the first row goes: tables half emptied must never be resumed.
     """
     manifest = compiler.store.open_one()
+    if manifest is not None and manifest.status == "publishing":
+        raise CompileError(
+            f"{manifest.dataset}: version {manifest.version} is being published and cannot be abandoned. "
+            f"Run `feedback compile {manifest.dataset}` again: it ends the publication."
+        )
     if manifest is not None:
         compiler.store.save(evolve(manifest, status="abandoned", why=why))
     return clear_abandoned(compiler)

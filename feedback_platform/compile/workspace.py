@@ -69,8 +69,9 @@ class LakeWorkspace:
 class ScratchWorkspace:
     """Reads the lake, writes to a folder of its own: what a window would do, without doing it."""
 
-    def __init__(self, lake: Lake, dataset: str, folder: Path) -> None:
+    def __init__(self, lake: Lake, dataset: str, folder: Path, last_closed: int) -> None:
         self._lake, self._dataset, self._folder = lake, dataset, folder
+        self._next = window_prefix(last_closed + 1)
         self._parts: dict[str, list[Path]] = {}
 
     def raw(self, table: str) -> Sequence[Path]:
@@ -78,8 +79,9 @@ class ScratchWorkspace:
         return [f.path for f in self._lake.table(table).snapshot().files]
 
     def before(self, table: str) -> Sequence[Path]:
-        """The table as it is."""
-        return [f.path for f in self._lake.table(table, self._dataset).snapshot().files]
+        """The table as the last closed window left it; what an open window has written does not count."""
+        files = self._lake.table(table, self._dataset).snapshot().files
+        return [f.path for f in files if f.prefix < self._next]
 
     def base(self, table: str) -> tuple[int, Sequence[Path]]:
         """The newest snapshot."""

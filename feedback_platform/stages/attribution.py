@@ -17,6 +17,7 @@ def _params(policy: DatasetPolicy) -> Mapping[str, int | str]:
         "skew": micros(rule.clock_skew),
         "session_rule": rule.session,
         "version_mismatch": rule.version_mismatch,
+        "review_expire": micros(policy.resolve.review.expire),
     }
 
 

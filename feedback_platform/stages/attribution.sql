@@ -40,7 +40,7 @@ SELECT a.feedback_id FROM about AS a WHERE a.subject_feedback_id IN (SELECT t.fe
 
 -- step: subjects
 -- Targets of the events that touched ones are about, through at most two hops (a retraction of an adjudication).
-SELECT s.feedback_id, s.feedback_type, s.rater, s.subject_feedback_id, s.target_request_id, s.target_session_id
+SELECT s.feedback_id, s.feedback_type, s.event_at, s.rater, s.subject_feedback_id, s.target_request_id, s.target_session_id
 FROM feedback AS s
 WHERE s.feedback_id IN (SELECT a.subject_feedback_id FROM about AS a)
 
@@ -48,9 +48,14 @@ WHERE s.feedback_id IN (SELECT a.subject_feedback_id FROM about AS a)
 -- The touched feedback with the target that it has itself or borrows from its subject.
 SELECT
   f.feedback_id, f.feedback_type, f.name, f.event_at, f.rater, f.source_kind, f.source_client, f.can_review,
-  f.score_ppm, f.label, f.verdict, f.output_hash, length(f.output) AS output_chars, f.subject_feedback_id,
+  f.score_ppm, f.label, f.verdict, f.output_hash, CASE WHEN f.output IN ('""', '{}', '[]', 'null') THEN 0 ELSE length(f.output) END AS output_chars, f.subject_feedback_id,
   f.chosen_request_id, f.rejected_request_id, f.is_tie, f.signal, f.number, f.model_version AS believed_version,
   f.is_future, f.request_ids, f.target_kind, f.target_part_id, f.target_keys,
+  -- From when the window counts: a ruling or retraction inherits its subject's time, and rulings come late by nature.
+  least(
+    unix_micros(f.event_at) - CASE WHEN f.feedback_type = 'adjudication' THEN @review_expire ELSE 0 END,
+    coalesce(unix_micros(s.event_at), unix_micros(f.event_at)), coalesce(unix_micros(r.event_at), unix_micros(f.event_at))
+  ) AS anchor_us,
   s.feedback_id AS subject_found, s.feedback_type AS subject_type, s.rater AS subject_rater,
   coalesce(f.target_request_id, s.target_request_id, r.target_request_id) AS asked_request_id,
   coalesce(f.target_session_id, s.target_session_id, r.target_session_id) AS asked_session_id
@@ -60,14 +65,14 @@ LEFT JOIN subjects AS r ON r.feedback_id = s.subject_feedback_id
 WHERE f.feedback_id IN (SELECT t.feedback_id FROM touched AS t)
 
 -- step: named
-SELECT a.feedback_id, a.event_at, a.asked_request_id AS request_id FROM asked AS a WHERE a.asked_request_id IS NOT NULL
+SELECT a.feedback_id, a.anchor_us, a.asked_request_id AS request_id FROM asked AS a WHERE a.asked_request_id IS NOT NULL
 UNION
-SELECT e.feedback_id, e.event_at, e.request_id
-FROM (SELECT a.feedback_id, a.event_at, explode(a.request_ids) AS request_id FROM asked AS a) AS e
+SELECT e.feedback_id, e.anchor_us, e.request_id
+FROM (SELECT a.feedback_id, a.anchor_us, explode(a.request_ids) AS request_id FROM asked AS a) AS e
 
 -- step: scan_from
 -- No inference older than this can matter to what is touched: lets the scan skip old files.
-SELECT coalesce(min(unix_micros(a.event_at)), 0) - @window - @skew AS us FROM asked AS a
+SELECT coalesce(min(a.anchor_us), 0) - @window - @skew AS us FROM asked AS a
 
 -- step: seen
 -- Narrow columns of the inferences that touched feedback names or whose session it judges.
@@ -85,7 +90,7 @@ WHERE i.event_at >= timestamp_micros((SELECT s.us FROM scan_from AS s))
 -- How many of the requests that a feedback event names have arrived within the window around it.
 SELECT
   n.feedback_id, count(*) AS n_named,
-  sum(CASE WHEN unix_micros(s.event_at) >= unix_micros(n.event_at) - @window - @skew THEN 1 ELSE 0 END) AS n_seen
+  sum(CASE WHEN unix_micros(s.event_at) >= n.anchor_us - @window - @skew THEN 1 ELSE 0 END) AS n_seen
 FROM named AS n LEFT JOIN seen AS s ON s.request_id = n.request_id
 GROUP BY n.feedback_id
 
@@ -102,7 +107,7 @@ JOIN seen AS s ON s.session_id = a.asked_session_id
 WHERE a.asked_request_id IS NULL
   AND s.is_selected
   AND unix_micros(s.event_at) <= unix_micros(a.event_at) + @skew
-  AND unix_micros(s.event_at) >= unix_micros(a.event_at) - @window - @skew
+  AND unix_micros(s.event_at) >= a.anchor_us - @window - @skew
 
 -- step: weighted_turns
 -- Whole millionths that sum to 1,000,000: the last turn carries what rounding leaves.
@@ -130,7 +135,7 @@ SELECT a.feedback_id
 FROM asked AS a JOIN seen AS s ON s.session_id = a.asked_session_id
 WHERE a.asked_request_id IS NULL
   AND unix_micros(s.event_at) <= unix_micros(a.event_at) + @skew
-  AND unix_micros(s.event_at) >= unix_micros(a.event_at) - @window - @skew
+  AND unix_micros(s.event_at) >= a.anchor_us - @window - @skew
 GROUP BY a.feedback_id
 HAVING sum(CASE WHEN s.is_selected THEN 1 ELSE 0 END) = 0
 
@@ -175,7 +180,7 @@ SELECT
   END AS outcome
 FROM asked AS a
 JOIN matched AS m ON m.feedback_id = a.feedback_id
-LEFT JOIN seen AS s ON s.request_id = m.request_id AND unix_micros(s.event_at) >= unix_micros(a.event_at) - @window - @skew
+LEFT JOIN seen AS s ON s.request_id = m.request_id AND unix_micros(s.event_at) >= a.anchor_us - @window - @skew
 LEFT JOIN met AS x ON x.feedback_id = a.feedback_id
 LEFT JOIN retractions AS r ON r.feedback_id = a.feedback_id
 
@@ -202,7 +207,7 @@ SELECT
   d.found_request_id AS request_id,
   d.target_kind,
   CASE
-    WHEN d.asked_request_id IS NOT NULL THEN concat('r:', d.asked_request_id, '/', coalesce(d.target_part_id, ''))
+    WHEN d.asked_request_id IS NOT NULL THEN concat('r:', d.asked_request_id, '/', d.target_kind, ':', coalesce(d.target_part_id, ''))
     WHEN d.asked_session_id IS NOT NULL THEN concat('s:', d.asked_session_id)
     ELSE concat('k:', coalesce(d.target_keys, d.feedback_id))
   END AS target_key,

@@ -42,15 +42,21 @@ SELECT
 FROM members AS m
 
 -- step: kept_splits
--- A group keeps the part it had before this window: published examples never change sides.
-SELECT b.group_id, min(b.split) AS split
-FROM candidate_examples_before AS b
-WHERE b.state <> 'split_bridge' AND b.group_id IN (SELECT d.group_id FROM drawn AS d)
-GROUP BY b.group_id
+-- A group keeps the part that it was first given, also when all its examples have gone meanwhile.
+SELECT k.group_id, k.split
+FROM (
+  SELECT
+    b.group_id, b.split,
+    -- unique: written_in, example_id
+    row_number() OVER (PARTITION BY b.group_id ORDER BY b.written_in NULLS LAST, b.example_id NULLS LAST) AS nth
+  FROM candidate_examples_history AS b
+  WHERE b.state <> 'split_bridge' AND b.op <> 'remove' AND b.group_id IN (SELECT d.group_id FROM drawn AS d)
+) AS k
+WHERE k.nth = 1
 
 -- step: group_splits
 -- Otherwise the earliest member decides for the group.
-SELECT g.group_id, coalesce(k.split, g.root_split) AS split, g.is_bridged
+SELECT g.group_id, coalesce(k.split, g.root_split) AS split, g.is_bridged OR coalesce(k.split <> g.root_split, false) AS is_bridged
 FROM (
   SELECT
     d.group_id, d.root_split,

@@ -21,9 +21,9 @@ WHERE c.sampling_rank >= m.low AND c.sampling_rank <= m.high
 -- step: drawn
 SELECT c.*
 FROM candidate_examples AS c
-JOIN sampling_thresholds AS t ON t.objective = c.objective AND t.stratum = c.stratum AND t.arm = c.arm
+LEFT JOIN sampling_thresholds AS t ON t.objective = c.objective AND t.stratum = c.stratum AND t.arm = c.arm
 WHERE c.state = 'candidate'
-  AND (c.sampling_rank <= t.threshold OR c.example_id IN (SELECT b.example_id FROM sampled_dataset_before AS b WHERE @per_version = 1))
+  AND (c.sampling_rank <= coalesce(t.threshold, -1) OR c.example_id IN (SELECT b.example_id FROM sampled_dataset_before AS b WHERE @per_version = 1))
   AND c.example_id IN (SELECT x.example_id FROM touched AS x)
 
 -- view: reasons

@@ -29,8 +29,8 @@ LONGEST_EDIT = 20_000
 def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
     """(example_id, content_hash, edit_ratio_ppm) of resolved examples.
 
-    The hash is of the policy's fields for text, of the example's own id where nothing may be merged: tabular examples
-    never are, as different people share a feature row (39 % in one real file).
+    The hash is of the criterion and the policy's fields for text, of the example's own id where nothing may be merged:
+    tabular examples never are, as different people share a feature row (39 % in one real file).
     """
     parts = {
         "last_user": pl.col("prompt_hash").cast(pl.String),
@@ -39,11 +39,11 @@ def content(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
             pl.lit(folded(said(rows["target"]))), pl.lit(folded(said(rows["other"]))).fill_null(""), separator="\x1e"
         ),
     }
-    chosen = [parts[field].fill_null("") for field in policy.dedup.fields]
-    mergeable = pl.lit(bool(chosen) and policy.dedup.method != "off") & ~pl.col("input_kind").is_in(_TABULAR)
-    key = (
-        pl.when(mergeable).then(pl.concat_str(chosen or [pl.lit("")], separator="\x1f")).otherwise(pl.col("example_id"))
+    chosen = [pl.col("criterion"), *(parts[field].fill_null("") for field in policy.dedup.fields)]
+    mergeable = pl.lit(bool(policy.dedup.fields) and policy.dedup.method != "off") & ~pl.col("input_kind").is_in(
+        _TABULAR
     )
+    key = pl.when(mergeable).then(pl.concat_str(chosen, separator="\x1f")).otherwise(pl.col("example_id"))
     return rows.select("example_id", content_hash=xxh3(key), edit_ratio_ppm=pl.lit(edit_ratio(rows)))
 
 

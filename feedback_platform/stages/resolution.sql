@@ -101,7 +101,7 @@ LEFT JOIN settled AS x ON x.request_id = t.request_id AND x.criterion = t.criter
 -- A correction is a target whatever kind decides the verdict; only an adjudication outranks it.
 SELECT v.request_id, v.criterion, min(v.rank) AS rank
 FROM votes AS v
-WHERE v.kind = 'adjudication' OR (v.kind = 'explicit_correction' AND v.output_hash IS NOT NULL)
+WHERE v.vote IS NOT NULL AND (v.kind = 'adjudication' OR (v.kind = 'explicit_correction' AND v.output_hash IS NOT NULL))
 GROUP BY v.request_id, v.criterion
 
 -- step: corrections
@@ -261,8 +261,9 @@ SELECT
   s.request_id, s.criterion, s.feedback_id, s.voter, s.feedback_at, s.kind, s.rank, s.trust_ppm,
   CASE
     WHEN s.kind IN ('label', 'adjudication') AND s.label IS NOT NULL THEN s.label
+    WHEN s.kind IN ('explicit_correction', 'adjudication') AND s.output_hash IS NOT NULL AND NOT s.is_acceptance THEN o.named
+    WHEN @n_classes > 0 AND p.output_text NOT IN (SELECT c.label FROM classes AS c) THEN null_text()
     WHEN s.kind IN ('explicit_correction', 'adjudication') AND s.is_acceptance THEN p.output_text
-    WHEN s.kind IN ('explicit_correction', 'adjudication') AND s.output_hash IS NOT NULL THEN o.named
     WHEN s.kind = 'thumbs' AND s.score_ppm >= 500000 THEN p.output_text
     WHEN s.kind = 'adjudication' AND s.output_hash IS NULL AND s.given_verdict = 'valid' THEN p.output_text
     WHEN s.kind = 'thumbs' AND @n_classes = 2 THEN (SELECT min(c.label) FROM classes AS c WHERE c.label <> p.output_text)
@@ -401,7 +402,7 @@ FROM filled AS f
 -- step: contents
 -- Batch: the hash of what makes two examples the same, and how far a correction goes.
 SELECT
-  s.example_id, s.input_kind, s.prompt_hash,
+  s.example_id, s.criterion, s.input_kind, s.prompt_hash,
   CASE WHEN s.pair_source = 'explicit_correction' THEN s.chosen END AS chosen,
   CASE WHEN s.pair_source = 'explicit_correction' THEN s.rejected END AS rejected,
   CASE WHEN @hash_input = 1 THEN s.input END AS input,

@@ -3,7 +3,8 @@
 Set logic stands in `sampling.sql` and `dataset.sql`. All ranks are kept in `candidate_examples`, so a removal refills.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import polars as pl
 
@@ -18,26 +19,53 @@ def allot(cells: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:
     """Adds `k` (examples a cell may have, null = all) to each cell.
 
     A budget is shared equally over strata when stratified, by size otherwise, and within a stratum between the arms
-    present in the policy's proportion. Largest remainders make the whole numbers sum to the budget of each objective.
+    present in the policy's proportion. What a cell cannot fill goes to the others; whole numbers sum to the budget.
     """
     budget = policy.sample.budget
     if not isinstance(budget, Budget) or budget.rate is not None:
         return cells.with_columns(k=pl.lit(None, dtype=pl.Int64))
     size = budget.total if budget.total is not None else (budget.per_version or 0)
-    stratified = policy.sample.strategy == "stratified"
-    in_stratum = pl.col("n").sum().over("objective", "stratum")
-    share = 1 / pl.col("n_strata") if stratified else in_stratum / pl.col("n_objective")
-    arm = policy.sample.random_arm
-    part = pl.when(pl.col("arm") == "random").then(pl.lit(arm)).otherwise(pl.lit(1 - arm))
-    owed = size * share * part / part.sum().over("objective", "stratum")
-    by_remainder = [pl.col("owed").floor() - pl.col("owed"), pl.col("stratum"), pl.col("arm")]
-    place = pl.struct(by_remainder[0].round(9).alias("rest"), *by_remainder[1:]).rank("ordinal").over("objective")
-    missing = size - pl.col("owed").floor().sum().over("objective")
-    return (
-        cells.with_columns(owed=owed.round(9))
-        .with_columns(k=(pl.col("owed").floor() + (place <= missing)).cast(pl.Int64))
-        .drop("owed")
-    )
+    ordered = cells.sort("objective", "stratum", "arm")
+    drawn: list[int] = []
+    for group in ordered.partition_by("objective", maintain_order=True):
+        drawn += fill(size, _weights(group, policy), group["n"].to_list())
+    return ordered.with_columns(k=pl.Series(drawn, dtype=pl.Int64))
+
+
+def fill(budget: int, weights: Sequence[Fraction], sizes: Sequence[int]) -> list[int]:
+    """Whole numbers in proportion to the weights, none above its size, that sum to the budget or to all there is.
+
+    Cells that their share would overfill are filled, and the rest is shared again; then largest remainders, ties in
+    the given order.
+    """
+    open_cells, left = [i for i, w in enumerate(weights) if w > 0], min(budget, sum(sizes))
+    given = [Fraction(0)] * len(sizes)
+    while open_cells and left > 0:
+        total = sum(weights[i] for i in open_cells)
+        full = [i for i in open_cells if left * weights[i] / total >= sizes[i]]
+        for i in full or open_cells:
+            given[i] = Fraction(sizes[i]) if full else left * weights[i] / total
+        left -= sum(sizes[i] for i in full) if full else left
+        open_cells = [i for i in open_cells if i not in full]
+    whole = [int(g) for g in given]
+    missing = round(sum(given)) - sum(whole)
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (whole[i] - given[i], i))
+    return [n + (i in by_remainder[:missing]) for i, n in enumerate(whole)]
+
+
+def _weights(group: pl.DataFrame, policy: DatasetPolicy) -> list[Fraction]:
+    arm = Fraction(str(policy.sample.random_arm))
+    parts = {"random": arm, "weighted": 1 - arm}
+    strata: dict[str, tuple[int, Fraction]] = {}
+    for stratum, name, n in group.select("stratum", "arm", "n").iter_rows():
+        count, present = strata.get(stratum, (0, Fraction(0)))
+        strata[stratum] = (count + n, present + parts[name])
+    weights = []
+    for stratum, name in group.select("stratum", "arm").iter_rows():
+        count, present = strata[stratum]
+        share = Fraction(1) if policy.sample.strategy == "stratified" else Fraction(count)
+        weights.append(share * parts[name] / present if present else share)
+    return weights
 
 
 def hashed(rows: pl.DataFrame, policy: DatasetPolicy) -> pl.DataFrame:

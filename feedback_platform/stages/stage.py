@@ -5,9 +5,9 @@ into relations by lines `-- step: <name>` (computed once and kept for the window
 it is used). Two names are fixed: `touched` gives the keys of the units to recompute, `body` their rows in the
 contract's columns.
 
-Relations that SQL may name: `inferences`, `feedback` (up to the cut), `new_inferences`, `new_feedback` (of this window),
-and for each derived table T: `T` (current state), `T_new` and `T_old` (rows that this window made, and those they
-replaced or removed), and `previous` (this table's own state before the window). `@name` is a parameter.
+Relations that SQL may name: `inferences`, `feedback` (up to the cut), `new_inferences`, `new_feedback` (of the window),
+and for each derived table T: `T` (current state), `T_new` and `T_old` (rows that the window made, and those they
+replaced or removed), `T_before` (state before the window), `T_history` (all change rows before it). `@name` is a parameter.
 """
 
 import re

@@ -31,5 +31,5 @@ ROWS = """
     ],
 )
 def test_a_selection_takes_what_it_names_and_unknown_is_not_chosen(select: Select, chosen: str) -> None:
-    rows = duckdb.sql(f"SELECT id FROM ({ROWS}) WHERE {selection_sql(select)} ORDER BY id").fetchall()
+    rows = duckdb.execute(f"SELECT id FROM ({ROWS}) WHERE {selection_sql(select)} ORDER BY id").fetchall()
     assert "".join(row[0] for row in rows) == chosen

@@ -52,7 +52,7 @@ def test_the_past_is_read_from_the_snapshot_and_only_what_came_after_it(tmp_path
     assert [w for w, _ in bases(lake, "resolved_examples", "d")] == [3]
     work = LakeWorkspace(lake, "d", 5)
     with one.compiler.engine() as engine:
-        engine.define("past", past_sql(work, RESOLVED_EXAMPLES))
+        engine.define("past", past_sql(work, RESOLVED_EXAMPLES, 4))
         later = engine.rows('SELECT DISTINCT "window" FROM past WHERE prev_window IS NOT NULL')
         kept = {row[0] for row in engine.rows("SELECT count(*) - count(DISTINCT example_id) FROM past")}
     assert later == [(4,)]

@@ -125,7 +125,9 @@ def test_memory_is_limited_and_the_spill_folder_goes(tmp_path):
         assert spill.is_dir()
         assert engine.one("SELECT current_setting('memory_limit')") == ("61.0 MiB",)
         assert engine.one("SELECT current_setting('threads')") == (1,)
-        assert engine.one("SELECT count(*) FROM (SELECT range, hash(range) FROM range(2000000) ORDER BY 2)") == (2_000_000,)
+        assert engine.one("SELECT count(*) FROM (SELECT range, hash(range) FROM range(2000000) ORDER BY 2)") == (
+            2_000_000,
+        )
     assert not spill.exists()
     with pytest.raises(duckdb.ConnectionException):
         engine.rows("SELECT 1")

@@ -106,9 +106,7 @@ def test_each_declared_unique_column_settles_ties(column):
 
 
 def test_a_finding_names_the_line_at_fault():
-    body = (
-        "SELECT\n  a,\n  -- b / c\n  /* two\n  lines */ avg(d)\nFROM t\nORDER BY\n  a,\n  log_seq NULLS LAST"
-    )
+    body = "SELECT\n  a,\n  -- b / c\n  /* two\n  lines */ avg(d)\nFROM t\nORDER BY\n  a,\n  log_seq NULLS LAST"
     assert [(f.line, f.rule, f.found) for f in lint_sql(body, "body.sql")] == [
         (5, "float_aggregate", "avg"),
         (8, "order_by_nulls", "a"),

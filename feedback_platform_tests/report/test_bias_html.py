@@ -75,9 +75,7 @@ def test_page_is_well_formed_and_needs_nothing_from_outside():
 
 
 def test_values_from_users_are_text_wherever_they_appear():
-    html = render(
-        title=EVIL, version_info={EVIL: EVIL}, funnel=[(EVIL, 5), (EVIL, 2)], states={EVIL: {EVIL: 1}}
-    )
+    html = render(title=EVIL, version_info={EVIL: EVIL}, funnel=[(EVIL, 5), (EVIL, 2)], states={EVIL: {EVIL: 1}})
     assert "<script" not in html
     assert any(EVIL in text for text in Page(html).text), "shown in full, as text"
 

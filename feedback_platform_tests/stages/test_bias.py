@@ -243,9 +243,7 @@ def test_no_more_false_findings_than_nominal_when_nothing_is_biased():
     small = significant = 0
     for report in range(40):
         counts = [
-            SegmentCount(
-                None, f"s{s}", f"v{v}", 300, sum(_coin(report, s, v, i) < 0.2 for i in range(300)), 0
-            )
+            SegmentCount(None, f"s{s}", f"v{v}", 300, sum(_coin(report, s, v, i) < 0.2 for i in range(300)), 0)
             for s in range(4)
             for v in range(3)
         ]

@@ -69,7 +69,9 @@ def test_a_draw_depends_on_the_seed_and_on_nothing_else():
     ids = [f"e{n}" for n in range(200)]
     one, again, other = (draw(examples(ids), policy(seed=s)) for s in (1, 1, 2))
     assert one.equals(again)
-    assert set(one.sort("sampling_rank")["example_id"].head(50)) != set(other.sort("sampling_rank")["example_id"].head(50))
+    assert set(one.sort("sampling_rank")["example_id"].head(50)) != set(
+        other.sort("sampling_rank")["example_id"].head(50)
+    )
 
 
 def test_ranks_are_even_and_parts_have_their_shares():
