@@ -36,6 +36,7 @@ from feedback_platform.settings import Settings
 
 CHUNK = 200_000
 MEMORY = "4GB"
+HISTORY_FEEDBACK = 200_000
 POLICY = {"name": "bench", "objectives": ["sft", "preference", "unpaired"], "sample": {"strategy": "uncertainty"}}
 RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -67,10 +68,10 @@ def increment(histories: list[int], n_feedback: int, work: Path) -> None:
     rows = []
     for n in histories:
         home = work / f"home-{n}"
-        say(f"history of {n:,} inferences and {n // 5:,} feedback events")
-        fill_lake(home, n, n // 5)
+        say(f"history of {n:,} inferences and {HISTORY_FEEDBACK:,} feedback events")
+        fill_lake(home, n, HISTORY_FEEDBACK)
         compile_once(compiler(home))
-        fill_feedback(home, n // 5, n_feedback, max(0, n - 1_000_000), n)
+        fill_feedback(home, HISTORY_FEEDBACK, n_feedback, max(0, n - 1_000_000), n)
         done = child("_increment", home)
         rows.append({"history": n, **done})
         shutil.rmtree(home)

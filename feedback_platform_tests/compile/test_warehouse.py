@@ -78,6 +78,7 @@ def test_attribution_and_doubt_have_views_of_their_own(book):
 def judged(pair_id: str, **columns: object) -> dict[str, object]:
     return {
         "pair_id": pair_id, "feedback_id": pair_id, "request_id": "r1", "status": "attributed", "flags": "",
+        "target_kind": "request", "target_key": "r:r1/request:",
         "weight_ppm": 1_000_000, "feedback_type": "thumbs", "name": "overall", "source_kind": "human",
         "can_review": False, "feedback_at": NOON, **columns,
     }  # fmt: skip
