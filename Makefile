@@ -54,25 +54,26 @@ format: setup
 test: check
 	$(BIN)/pytest -q -n $(WORKERS)
 
-# Runs the tests that carry marker $(1). None carrying it is no failure; it is said and left at that.
+# Runs the tests that carry marker $(1) in $(2) processes (0: this one). None carrying it is no failure; it is said and left at that.
 define run_marked
 	@$(BIN)/pytest -q --collect-only -m $(1) >/dev/null 2>&1; \
-	if [ $$? -eq 5 ]; then echo "$@: no test is marked '$(1)'"; else $(BIN)/pytest -q -m $(1) --durations=10; fi
+	if [ $$? -eq 5 ]; then echo "$@: no test is marked '$(1)'"; else $(BIN)/pytest -q -m $(1) -n $(2) --durations=10; fi
 endef
 
 test-faults: setup
-	$(call run_marked,slow)
+	$(call run_marked,slow,$(WORKERS))
 
 test-powercut: setup
 ifeq ($(shell id -u),0)
-	$(call run_marked,root)
+	$(call run_marked,root,0)
 else
 	@echo "$@: skipped, cutting the power of a file system needs root"
 endif
 
+# Half an hour and 40 GB of disk at full size; `python benchmarks/bench_compile.py -h` tells how to make it smaller.
 bench: setup
-	@for b in benchmarks/bench_*.py; do [ -e "$$b" ] || { echo "bench: no benchmarks/bench_*.py"; break; }; \
-	  echo "== $$b"; $(BIN)/python "$$b" || exit 1; done
+	$(BIN)/python benchmarks/bench_compile.py first
+	$(BIN)/python benchmarks/bench_compile.py increment
 
 # --- running ----------------------------------------------------------------------------------------------------------
 

@@ -19,12 +19,13 @@ from feedback_platform_tests.builders import (
 DAY = 1440.0
 RATERS = ["ann", "bob", "cleo", None]
 REQUESTS = [f"r{i}" for i in range(8)]
+NAMES = ["overall", "overall", "safe"]  # two criteria on one request are two examples
 TEXTS = ["how are you", "How  are you", "what is the time", "tell a joke", "sing"]
 
 
 @st.composite
 def inferences(draw: st.DrawFn) -> list[Event]:
-    """A few inferences: shared prompts, some sessions, one in another task, one not for training."""
+    """A few inferences: shared prompts, some sessions with turns of two tasks, one not for training."""
     events = []
     for request_id in draw(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=8, unique=True)):
         session = draw(st.sampled_from([None, None, "s1", "s2"]))
@@ -58,9 +59,10 @@ def judgement(draw: st.DrawFn, feedback_id: str, earlier: list[str]) -> Event:
     kind = draw(st.sampled_from(kinds + (["retract", "retract", "rule"] if earlier else [])))
     match kind:
         case "thumbs":
-            return thumbs(feedback_id, request_id, up=draw(st.booleans()), **common)
+            return thumbs(feedback_id, request_id, up=draw(st.booleans()), name=draw(st.sampled_from(NAMES)), **common)
         case "rating":
-            return rating(feedback_id, request_id, score=draw(st.sampled_from([10, 60, 95])), **common)
+            named = {"name": draw(st.sampled_from(NAMES)), **common}
+            return rating(feedback_id, request_id, score=draw(st.sampled_from([10, 60, 95])), **named)
         case "correction":
             return correction(feedback_id, request_id, output=draw(st.sampled_from(["yes", "no", "better"])), **common)
         case "session":
