@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from feedback_platform.compile.manifest import evolve
 from feedback_platform.compile.rebuild import Rebuilt, rebuild
 from feedback_platform.compile.window import EXCHANGE_MARKER, Compiler
 from feedback_platform.contracts.stage_tables import STAGE_TABLES
@@ -31,10 +32,18 @@ def restore(compiler: Compiler, *, progress: Callable[[Rebuilt], None] | None = 
         try:
             results = rebuild(compiler, folder=scratch, progress=progress)
             if results and all(r.equal for r in results):
+                _start_again(compiler)
                 _exchange(home, scratch / compiler.policy.name)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return results
+
+
+def _start_again(compiler: Compiler) -> None:
+    """What the open window has written goes with the old tables, so its manifest must not say that it is there."""
+    unfinished = compiler.store.open_one()
+    if unfinished is not None and unfinished.status == "open":
+        compiler.store.save(evolve(unfinished, tables={}))
 
 
 def _exchange(home: Path, made: Path) -> None:

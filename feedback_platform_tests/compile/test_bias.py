@@ -114,3 +114,15 @@ def test_the_next_windows_report_is_a_change_of_the_last(lopsided):
     assert done.tables["bias_report"].updated > 0
     report = lopsided.table("bias_report").filter(comparison="inferences_feedback", value="north")
     assert report.select("n_inferences", "n_feedback").rows() == [(60, 58)]
+
+
+def test_requests_with_several_criteria_count_once_among_the_labelled(tmp_path):
+    one = line(tmp_path / "home", objectives=["unpaired"])
+    given = [
+        inference(f"r{n}", text=f"text {n}", segments={"region": "north" if n % 2 else "south"}) for n in range(20)
+    ]
+    names = ("overall", "safe", "helpful")
+    one.send(given, [thumbs(f"f{n}{name}", f"r{n}", name=name, rater="ann") for n in range(20) for name in names])
+    assert one.done().rows == {"unpaired": 60}
+    numbers = one.table("bias_report").select("value", "n_dataset", "n_labelled", "n_positive", "rate_ppm")
+    assert set(numbers.rows()) == {("north", 10, 10, 10, 1_000_000), ("south", 10, 10, 10, 1_000_000)}

@@ -4,6 +4,7 @@ import pytest
 
 import feedback_platform
 from feedback_platform.compile.plan import make_plan
+from feedback_platform.compile.window import TABLE_NAMES, open_or_resume, run_table, run_tables
 from feedback_platform.contracts.policies import resolve_policy
 from feedback_platform_tests.builders import Line, inference, line, rating, thumbs
 
@@ -98,3 +99,20 @@ def test_the_next_compile_does_what_was_planned_and_version_1_stays(one):
     assert back.state_hash == one.compiler.store.version(1).state_hash
     added = feedback_platform.load_dataset("d", since=2, settings=one.settings).collect()
     assert added["change_reason"].to_list() == ["policy_changed"]
+
+
+def test_a_window_half_done_is_planned_like_none(tmp_path):
+    made = line(tmp_path / "home", **OBJECTIVES)
+    made.send([inference("r1", text="one")], [thumbs("f1", "r1")])
+    made.done()
+    made.send([inference("r2", text="two")], [thumbs("f2", "r2")])
+    made.land()
+    before = make_plan(made.compiler)
+    assert before.changes == {"unpaired": {"add": 1}}
+    window = open_or_resume(made.compiler, trigger="test")
+    assert window is not None
+    for name in TABLE_NAMES[:2]:
+        run_table(made.compiler, window, name)
+    assert make_plan(made.compiler).changes == before.changes
+    run_tables(made.compiler, window)
+    assert make_plan(made.compiler).changes == before.changes

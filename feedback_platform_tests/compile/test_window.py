@@ -3,11 +3,21 @@
 import pytest
 
 import feedback_platform
-from feedback_platform.compile.manifest import Manifest
+from feedback_platform.compile.manifest import Manifest, summary
 from feedback_platform.compile.publication import publish, yank
-from feedback_platform.compile.window import TABLE_NAMES, abandon, open_or_resume, preview, run_table, run_tables
+from feedback_platform.compile.restore import restore
+from feedback_platform.compile.steps import advance_step, publish_step
+from feedback_platform.compile.window import (
+    EXCHANGE_MARKER,
+    TABLE_NAMES,
+    abandon,
+    open_or_resume,
+    preview,
+    run_table,
+    run_tables,
+)
 from feedback_platform.contracts.stage_tables import STAGE_TABLES
-from feedback_platform.errors import LeaseHeldError, PublishBlocked
+from feedback_platform.errors import CompileError, LeaseHeldError, PublishBlocked
 from feedback_platform_tests.builders import Line, inference, line, retraction, thumbs
 
 FIRST = ([inference("r1", text="one")], [thumbs("f1", "r1", rater="ann")])
@@ -153,3 +163,63 @@ def test_one_compilation_at_a_time(tmp_path):
     one = line(tmp_path / "home")
     with one.compiler.lease(), pytest.raises(LeaseHeldError, match="compile d"), one.compiler.lease():
         pass
+
+
+def test_a_window_that_was_open_during_a_restore_is_computed_again(tmp_path, uninterrupted):
+    one = started(tmp_path / "home")
+    for name in TABLE_NAMES[:2]:
+        advance_step(one.compiler, name, trigger="test")
+    assert [r.equal for r in restore(one.compiler)] == [True]
+    assert windows_in(one, TABLE_NAMES[0]) == {"w000001"}
+    with pytest.raises(CompileError, match="not yet at window 2"):
+        advance_step(one.compiler, TABLE_NAMES[2], trigger="test")  # as a retry of a failed step does
+    for name in TABLE_NAMES:
+        advance_step(one.compiler, name, trigger="test")
+    done = publish_step(one.compiler, []).window
+    assert done is not None
+    assert (done.version, done.changes, done.state_hash) == (2, uninterrupted.changes, uninterrupted.state_hash)
+    assert one.ledger().unaccounted == 0
+
+
+def test_a_restore_cut_short_refuses_every_lease_until_it_is_repeated(tmp_path, uninterrupted):
+    one = started(tmp_path / "home")
+    home = one.settings.lake / "d"
+    (home / EXCHANGE_MARKER).write_bytes(b"x")
+    (home / "attributed_pairs").rename(home / "_gone")
+    attempts = (
+        one.compile,
+        lambda: advance_step(one.compiler, TABLE_NAMES[0], trigger="test"),
+        lambda: publish_step(one.compiler, []),
+    )
+    for attempt in attempts:
+        with pytest.raises(CompileError, match=r"a rebuild was cut short .* Run `feedback rebuild d` again"):
+            attempt()
+    assert [r.equal for r in restore(one.compiler)] == [True]
+    assert one.done().state_hash == uninterrupted.state_hash
+
+
+def test_a_version_being_published_cannot_be_abandoned(tmp_path):
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    one = started(tmp_path / "home")
+    window = run_tables(one.compiler, opened(one)).window
+    with pytest.raises(RuntimeError, match="killed"):
+        publish(one.compiler, window, [killed])
+    assert one.compiler.store.load(window).status == "publishing"
+    with pytest.raises(CompileError, match="version 2 is being published and cannot be abandoned"):
+        abandon(one.compiler, why="a test")
+    done = one.done()
+    assert (done.window, done.status, done.version) == (window, "published", 2)
+
+
+def test_a_version_sums_the_changes_of_windows_that_waited_for_it(tmp_path):
+    one = line(tmp_path / "home", trigger={"min_changes": 3}, objectives=["unpaired"])
+    seen = []
+    for n in range(0, 8, 2):
+        new = (n, n + 1)
+        one.send([inference(f"r{m}", text=f"text {m}") for m in new], [thumbs(f"f{m}", f"r{m}") for m in new])
+        done = one.done()
+        seen.append((done.status, done.version, done.changes["add"], summary(done)["changes"]["add"]))
+    assert seen == [("empty", None, 2, 2), ("published", 1, 2, 4), ("empty", None, 2, 2), ("published", 2, 2, 4)]
+    assert done.since_version == {"add": 4, "update": 0, "remove": 0}

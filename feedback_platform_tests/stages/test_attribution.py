@@ -223,3 +223,36 @@ def test_times_are_event_times_in_utc(arrived):
     one, *_ = arrived
     given = one.by("attributed_pairs", "feedback_id", "feedback_at", "inference_at")["late_feedback"]
     assert given == (datetime(2026, 3, 31, 9, tzinfo=UTC), START)
+
+
+def test_a_session_with_no_turn_in_reach_but_a_foreign_one_is_foreign(tmp_path):
+    one = line(tmp_path / "home", objectives=["unpaired"], select={"tasks": ["chat"]})
+    foreign = [inference(f"foreign_{s}", task="other", session_id=s) for s in ("s1", "s2")]
+    one.send(
+        [*foreign, inference("after_s1", minute=100, task="chat", session_id="s1")],
+        [on_session("on_s1", "s1", minute=50, rater="ann"), on_session("on_s2", "s2", minute=50, rater="ann")],
+    )
+    one.done()
+    one.send([inference("after_s2", minute=100, task="chat", session_id="s2", text="other")])
+    for done in (one.compiler.store.all()[-1], one.done()):
+        assert done.ledger["unaccounted"] == 0
+        assert done.ledger["feedback"]["states"] == {"foreign": 2}
+    assert one.states() == {}
+    assert one.ledger().inference.states["foreign"] == 2
+
+
+def test_an_item_and_a_step_of_one_name_are_two_targets(tmp_path):
+    one = line(tmp_path / "home", objectives=["unpaired"])
+    one.send(
+        [inference("r1", items=[{"item_id": "1", "position": 1}], steps=[{"id": "1", "name": "search"}])],
+        [
+            feedback("item", "thumbs", {"up": True}, target={"request_id": "r1", "item_id": "1"}, rater="ann"),
+            feedback(
+                "step", "thumbs", {"up": False}, target={"request_id": "r1", "step_id": "1"}, rater="ann", minute=70
+            ),
+        ],
+    )
+    one.done()
+    states = one.states()
+    assert "superseded" not in {state for state, _ in states.values()}, states
+    assert one.by("attributed_pairs", "feedback_id", "status", "reason") == {"item": ATTRIBUTED, "step": ATTRIBUTED}

@@ -13,7 +13,7 @@ from feedback_platform.contracts.canonical import normalise_text
 from feedback_platform.contracts.policies import DatasetPolicy, resolve_policy
 from feedback_platform.stages.candidates import PARTS, RANK_SCALE, draw
 from feedback_platform.stages.content import folded, said, unit_interval
-from feedback_platform_tests.builders import Line, correction, inference, line, thumbs
+from feedback_platform_tests.builders import Line, correction, inference, line, retraction, thumbs
 
 
 def policy(**given: Any) -> DatasetPolicy:
@@ -243,3 +243,33 @@ def test_a_correction_is_the_same_when_prompt_and_target_are(tmp_path):
     )
     one.compile()
     assert states(one) == {"a": ("candidate", None), "b": ("duplicate", "same_content")}
+
+
+def test_criteria_of_one_request_are_examples_of_their_own(tmp_path):
+    one = line(tmp_path / "home", split=NO_SPLIT, objectives=["unpaired"], dedup={"conflict": "majority"})
+    said = [("r1", "safe", True), ("r1", "helpful", True), ("r1", "brief", False)]
+    said += [("r2", "tone", True), ("r2", "overall", False)]
+    one.send(
+        [inference("r1", text="one"), inference("r2", text="two")],
+        [thumbs(f"f_{r}_{name}", r, up=up, name=name, rater="ann") for r, name, up in said],
+    )
+    one.done()
+    found = one.table("candidate_examples").select("state", "reason", "dup_count").unique().rows()
+    assert found == [("candidate", None, 1)]
+    drawn = set(one.table("sampled_dataset").select("request_id", "criterion", "label").rows())
+    assert drawn == {(r, name, str(up).lower()) for r, name, up in said}
+
+
+def test_a_group_keeps_its_part_after_its_only_example_left(tmp_path):
+    one = line(tmp_path / "home", split=EVEN, objectives=["unpaired"])
+    [left], [right] = sessions_in("train", 1), sessions_in("validation", 1)
+    one.send([inference("known", text="q", session_id=left)], [thumbs("f1", "known", rater="ann")])
+    assert one.done().rows == {"unpaired": 1}
+    one.send([], [retraction("x1", "f1", rater="ann")])
+    assert one.done().rows == {}
+    one.send([inference("later", text="q", session_id=right, output="else", minute=5)], [thumbs("f2", "later")])
+    one.done()
+    assert one.by("candidate_examples", "request_id", "state", "reason", "is_bridged") == {
+        "later": ("split_bridge", "prompt_in_another_split", True)
+    }
+    assert one.by("candidate_examples", "request_id", "split") == {"later": "train"}

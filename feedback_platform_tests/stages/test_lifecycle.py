@@ -111,3 +111,22 @@ def test_states_follow_what_arrives_later(one):
     assert states["busy0"] == ("used", None)
     assert states["busy1"] == ("in_review", "rater_burst")
     assert one.ledger().unaccounted == 0
+
+
+def test_feedback_is_taken_back_and_ruled_on_after_its_attribution_window(tmp_path):
+    one = line(tmp_path / "home", objectives=["unpaired"])
+    one.send(
+        [asked("r1"), asked("r2")],
+        [
+            thumbs("back", "r1", rater="ann", minute=29 * DAY), retraction("x", "back", rater="ann", minute=31 * DAY),
+            thumbs("out", "r2", rater="ann", minute=29 * DAY),
+            adjudication("rules", {"verdict": "invalid", "feedback_id": "out"}, minute=31 * DAY),
+            thumbs("late", "nobody", minute=70 * DAY),
+        ],
+    )  # fmt: skip
+    one.done()
+    assert one.states() == {
+        "back": ("retracted", "retracted"), "x": ("applied", None), "out": ("invalid", "adjudicated_invalid"),
+        "rules": ("applied", None), "late": ("pending", "waiting_for_inference"),
+    }  # fmt: skip
+    assert one.ledger().unaccounted == 0

@@ -354,7 +354,9 @@ def labels(request_id: str, said: str) -> list[Event]:
 def classified(tmp_path_factory):
     names = "labels split up down accepted corrected wrong ruled ruled_output ruled_valid ruled_out said_thing".split()
     given = [inference(r, text=r, output="yes") for r in names]
+    given += [inference(r, text=r, output="perhaps") for r in ("liked_alien", "disliked_alien")]
     said = [
+        thumbs("t4", "liked_alien"), thumbs("t5", "disliked_alien", up=False),
         *labels("labels", "no no yes"), *labels("split", "no yes"),
         thumbs("t1", "up"), thumbs("t2", "down", up=False),
         thumbs("t3", "labels", rater="u9"), correction("c1", "accepted", output="yes"),
@@ -379,6 +381,11 @@ def test_a_thumb_names_the_class_given_or_the_other_of_two(classified):
     assert classified["down"] == (*OK, "no", "classification.thumbs", 1_000_000)
 
 
+def test_a_thumb_names_only_declared_classes(classified):
+    for request_id in ("liked_alien", "disliked_alien"):
+        assert classified[request_id][:3] == (*none("evidence_only"), None)
+
+
 def test_a_correction_names_its_class(classified):
     assert classified["accepted"] == (*OK, "yes", "classification.explicit_correction", 1_000_000)
     assert classified["corrected"] == (*OK, "no", "classification.explicit_correction", 1_000_000)
@@ -397,3 +404,11 @@ def test_a_ruling_can_take_a_classified_inference_out(classified):
 
 def test_a_comment_is_no_class(classified):
     assert classified["said_thing"][:2] == none("evidence_only")
+
+
+def test_a_ruling_with_a_label_only_leaves_the_correction_standing(tmp_path):
+    one = line(tmp_path / "home", objectives=["sft"])
+    one.send([inference("r1")], [correction("c", "r1", rater="ann"), rule("j", "r1", label="x")])
+    assert one.done().rows == {"sft": 1}
+    assert one.states()["c"] == ("used", None)
+    assert one.by("resolved_examples", "request_id", "state", "reason", "target") == {"r1": (*OK, '"better"')}

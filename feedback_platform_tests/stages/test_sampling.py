@@ -159,6 +159,32 @@ def test_a_budget_per_version_adds_to_what_is_in(tmp_path):
     assert len(drawn(one)) == 6
 
 
+def test_a_budget_per_version_keeps_its_members_when_no_candidate_is_left(tmp_path):
+    one = started(tmp_path / "home", GIVEN[:3], random_arm=0.1, budget={"per_version": 10})
+    members = {e["request_id"] for e in GIVEN[:3]}
+    assert drawn(one) == members
+    one.send([], [thumbs("agrees", "r00", up=False, rater="bob", minute=70)])
+    assert one.done().changes == {"add": 0, "update": 1, "remove": 0}
+    assert drawn(one) == members
+    one.policy = {**one.policy, "resolve": {"agreement": 0.7}}
+    done = one.done()
+    assert (done.trigger, done.status, done.changes["remove"]) == ("policy_changed", "empty", 0)
+    assert drawn(one) == members
+
+
+@pytest.mark.parametrize(
+    ("sample", "labels"),
+    [({"random_arm": 0.1}, None), ({"strategy": "stratified"}, [("false", 8), ("true", 12)])],
+    ids=["arms", "a small stratum"],
+)
+def test_a_total_is_filled_exactly(tmp_path, sample, labels):
+    one = started(tmp_path / "home", budget={"total": 20}, **sample)
+    rows = one.table("sampled_dataset")
+    assert (rows.height, one.table("sampling_thresholds")["n_drawn"].sum()) == (20, 20)
+    if labels:
+        assert sorted(rows["label"].value_counts().rows()) == labels
+
+
 def test_a_rate_draws_every_rank_below_it_and_keeps_strata(tmp_path):
     one = started(tmp_path / "home", budget={"rate": 0.5}, strategy="stratified")
     ranks = one.by("candidate_examples", "request_id", "sampling_rank")

@@ -157,3 +157,47 @@ def test_doubtful_feedback_counts_half_in_the_labels_confidence(tmp_path):
     confidence = one.by("resolved_examples", "request_id", "label_confidence_ppm", "n_raters")
     assert confidence["r0"] == (750_000, 2)
     assert confidence["r1"] == (500_000, 1)
+
+
+def test_a_burst_spares_the_same_raters_exempt_client_machine_source_and_adjudications(tmp_path):
+    one = line(
+        tmp_path / "home",
+        validation={"action": "reject", "burst_rate": RATE, "burst_p": TAIL},
+        objectives=["unpaired"],
+    )
+    more = [inference(r, text=r) for r in ("expert", "machine", "settled", "ruled_out", "restored")]
+    one.send(
+        REQUESTS + more,
+        [
+            *five("ann"),
+            thumbs("expert", "expert", source={"kind": "human", "id": "ann", "client": "expert"}),
+            thumbs("machine", "machine", source={"kind": "code", "id": "ann"}),
+            adjudication("settles", {"verdict": "valid"}, request_id="settled", rater="ann"),
+            thumbs("ruled_out", "ruled_out", rater="bob"),
+            adjudication("rules_out", {"verdict": "invalid", "feedback_id": "ruled_out"}, rater="ann"),
+            thumbs("restored", "restored", rater="bob"),
+            adjudication("wrong", {"verdict": "invalid", "feedback_id": "restored"}, rater="ann"),
+            adjudication("overrules", {"verdict": "invalid", "feedback_id": "wrong"}, minute=90, rater="lead"),
+        ],
+    )
+    one.done()
+    used = ("used", None)
+    assert one.states() == {
+        **{f"ann{n}": ("invalid", "rater_burst") for n in range(BURST)},
+        "expert": used, "machine": used, "settles": used,
+        "ruled_out": ("invalid", "adjudicated_invalid"), "rules_out": ("applied", None),
+        "restored": used, "wrong": ("invalid", "adjudicated_invalid"), "overrules": ("applied", None),
+    }  # fmt: skip
+    assert one.ledger().unaccounted == 0
+
+
+def test_any_value_is_a_correction_but_none_and_the_empty_one(tmp_path):
+    one = line(tmp_path / "home", objectives=["classification", "sft"])
+    values: dict[str, object] = {"number": 4, "zero": 0, "no": False, "null": None, "empty": "", "nothing_in": []}
+    one.send(
+        [inference(name, text=name, output=3) for name in values],
+        [correction(name, name, output=value, rater="ann") for name, value in values.items()],
+    )
+    one.done()
+    valid, invalid = ("used", None), ("invalid", "empty_correction")
+    assert one.states() == {n: valid if n in ("number", "zero", "no") else invalid for n in values}
