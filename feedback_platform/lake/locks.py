@@ -55,7 +55,7 @@ def _wait(path: Path, wait_seconds: float, what: str) -> int:
     while True:
         handle = take(path)
         if handle is not None:
-            if _is_at(handle, path):
+            if is_at(handle, path):
                 return handle
             os.close(handle)  # the folder was replaced between open and lock: that lock guards nothing
         elif time.monotonic() >= deadline:
@@ -64,7 +64,8 @@ def _wait(path: Path, wait_seconds: float, what: str) -> int:
             time.sleep(_POLL_SECONDS)
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def is_at(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one at `path`; a lock on another file guards nothing."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

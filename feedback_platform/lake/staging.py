@@ -10,11 +10,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from feedback_platform.errors import LakeError
 from feedback_platform.lake.files import make_folder
-from feedback_platform.lake.locks import take
+from feedback_platform.lake.locks import is_at, take
 
 MARK = "_staging"
 
@@ -51,8 +52,7 @@ class Stagings:
             os.close(self._locks.pop(folder))
         self._clear(below, committed)
         folder = below / uuid.uuid4().hex[:12]
-        make_folder(folder)
-        lock = _take_soon(folder / MARK)
+        lock = _take_soon(folder)
         if lock is None:
             raise LakeError(f"{folder} was taken by another process while it was made. Run again.")
         self._locks[folder] = lock
@@ -75,12 +75,20 @@ class Stagings:
                 shutil.rmtree(folder)
 
 
-def _take_soon(mark: Path) -> int | None:
-    """The lock, also when another process tries it at this moment to see whether the folder is live."""
+def _take_soon(folder: Path) -> int | None:
+    """The lock of a new folder.
+
+    Another process may try it at this moment to see whether the folder is live, or, with a short retention, remove the
+    folder while it is empty.
+    """
     for _ in range(_TRIES):
-        lock = take(mark)
-        if lock is not None:
-            return lock
+        make_folder(folder)
+        with suppress(FileNotFoundError):
+            lock = take(folder / MARK)
+            if lock is not None and is_at(lock, folder / MARK):
+                return lock
+            if lock is not None:
+                os.close(lock)
         time.sleep(_PAUSE_SECONDS)
     return None
 
