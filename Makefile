@@ -82,6 +82,7 @@ test-duckdb15: $(BIN)/python
 
 # Half an hour and 40 GB of disk at full size; `python benchmarks/bench_compile.py -h` tells how to make it smaller.
 bench: setup
+	$(BIN)/python benchmarks/bench_choices.py
 	$(BIN)/python benchmarks/bench_compile.py first
 	$(BIN)/python benchmarks/bench_compile.py increment
 
