@@ -3,7 +3,12 @@
 FeedbackPlatformError
 |-- ConfigError            a policy, setting or YAML file says something that cannot be
 |-- EventRejected          an event breaks the wire contract (field, value, fix)
-|   `-- IdConflict         the id is taken by another body
+|   |-- IdConflict         the id is taken by another body
+|   |-- Forbidden          the sender may not say this; nothing is kept of the event
+|   `-- RateLimited        the sender is over its rate; nothing is kept of the event
+|-- ImportFormatError      a file is not of the format that it is imported as
+|-- AccessError            a key, token or signature is missing, wrong or not enough
+|-- Overloaded             too much waits to be written; send again later
 |-- LogError               the event log cannot be read or written
 |   `-- LogGapError        the log begins after the point that the lake has reached
 |-- LakeError              a Delta table is not what it should be
@@ -47,6 +52,48 @@ class EventRejected(FeedbackPlatformError):
 
 class IdConflict(EventRejected):
     """The id is taken by another body."""
+
+
+class Forbidden(EventRejected):
+    """The sender may not say this; the words are those of the `AccessError` behind it."""
+
+    def __init__(self, access: "AccessError") -> None:
+        super().__init__(access.reason, fix=str(access))
+        self.access = access
+
+
+class RateLimited(EventRejected):
+    """The sender is over its rate; the same event may be sent again after `retry_after` seconds."""
+
+    def __init__(self, retry_after: float, fix: str) -> None:
+        self.retry_after = retry_after
+        super().__init__("rate_limited", fix=fix)
+
+
+class Overloaded(FeedbackPlatformError):
+    """Too much waits to be written; nothing was taken, and the same may be sent again after `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"{message} Send again in {retry_after:g} s.")
+
+
+class ImportFormatError(FeedbackPlatformError):
+    """A file is not of the format that it is imported as."""
+
+
+class AccessError(FeedbackPlatformError):
+    """A key, token or signature is missing, wrong or not enough for what was asked.
+
+    Args:
+        reason: short snake_case code, stable across releases.
+        message: what is wrong and what to do; never says whether another tenant has such a thing.
+        status: HTTP status that says the same: 401 unknown, 403 not enough.
+    """
+
+    def __init__(self, reason: str, message: str, status: int = 401) -> None:
+        self.reason, self.status = reason, status
+        super().__init__(message)
 
 
 class LogError(FeedbackPlatformError):

@@ -16,7 +16,9 @@ from feedback_platform.compile.relations import define_relations
 from feedback_platform.compile.window import Compiler, open_or_resume, run_tables
 from feedback_platform.compile.workspace import LakeWorkspace
 from feedback_platform.contracts.policies import resolve_policy
-from feedback_platform.intake.importers.jsonl import ImportSummary, import_jsonl
+from feedback_platform.intake.door import Door
+from feedback_platform.intake.importers.jsonl import import_jsonl
+from feedback_platform.intake.importers.runner import ImportSummary
 from feedback_platform.intake.landing import land
 from feedback_platform.intake.sqlite_log import open_log
 from feedback_platform.settings import Settings
@@ -102,9 +104,7 @@ class Line:
             paths.append(path)
         log = open_log(self.settings.log_path)
         try:
-            return import_jsonl(
-                log, paths[:1], paths[1:], received_at=lambda: RECEIVED, tenant="default", can_review=can_review
-            )
+            return import_jsonl(Door(log, "default", lambda: RECEIVED), paths[:1], paths[1:], can_review=can_review)
         finally:
             log.close()
 

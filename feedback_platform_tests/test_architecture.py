@@ -31,11 +31,13 @@ MAY_IMPORT = {
     "lake": {"contracts", "stages"},
     "compile": CORE,
     **dict.fromkeys(EDGES, CORE),
+    "client": set(),
     "outputs": CORE | EDGES,
+    "api": CORE | EDGES,
     "components": CORE | EDGES | {"outputs"},
     "defs": CORE | EDGES | {"components", "outputs"},
     "definitions": CORE | EDGES | {"components", "defs", "outputs"},
-    "cli": CORE | EDGES | {"components", "defs", "definitions", "outputs"},
+    "cli": CORE | EDGES | {"api", "client", "components", "defs", "definitions", "outputs"},
     "": CORE | EDGES,  # feedback_platform/__init__.py, and only inside functions
 }
 DAGSTER_LAYERS = {"components", "defs", "definitions"}

@@ -11,13 +11,18 @@ import click
 
 from feedback_platform import __version__
 from feedback_platform.cli.building import compile_command, plan_command, rebuild_command
+from feedback_platform.cli.dead_letters import dead_letters_group
 from feedback_platform.cli.demo import demo_command
 from feedback_platform.cli.explaining import explain_command
 from feedback_platform.cli.facts import config_command, diff_command, status_command, versions_command
 from feedback_platform.cli.health import doctor_command, upkeep_command
-from feedback_platform.cli.incoming import import_group, land_command
+from feedback_platform.cli.importing import import_group
+from feedback_platform.cli.incoming import land_command
+from feedback_platform.cli.keys import keys_group
 from feedback_platform.cli.outgoing import export_command, query_command, yank_command
+from feedback_platform.cli.privacy import pseudonym_command
 from feedback_platform.cli.project import init_command
+from feedback_platform.cli.serving import serve_command
 from feedback_platform.errors import FeedbackPlatformError
 from feedback_platform.settings import load_settings
 
@@ -57,8 +62,8 @@ def main(ctx: click.Context, home: Path | None) -> None:
 
 
 for _command in (
-    demo_command, init_command, import_group, land_command, compile_command, plan_command, status_command,
+    demo_command, init_command, serve_command, import_group, land_command, compile_command, plan_command, status_command,
     versions_command, diff_command, explain_command, export_command, query_command, config_command, yank_command,
-    rebuild_command, doctor_command, upkeep_command,
+    rebuild_command, keys_group, dead_letters_group, pseudonym_command, doctor_command, upkeep_command,
 ):  # fmt: skip
     main.add_command(_command)

@@ -15,7 +15,7 @@ from feedback_platform.errors import CompileError, NotFoundError
 from feedback_platform.settings import Settings
 
 if TYPE_CHECKING:
-    from feedback_platform.intake.importers.jsonl import ImportSummary
+    from feedback_platform.intake.importers.runner import ImportSummary
 
 DATASET = "translation_quality"
 SLICES = (1, 2)

@@ -11,7 +11,7 @@ from feedback_platform.settings import Settings
 if TYPE_CHECKING:
     from feedback_platform.compile.changes import Changes, Sample
     from feedback_platform.compile.window import Compiler
-    from feedback_platform.intake.importers.jsonl import ImportSummary
+    from feedback_platform.intake.importers.runner import ImportSummary
 
 _SIGNALS = "SELECT feedback_type, count(*) FROM feedback_events GROUP BY feedback_type ORDER BY 2 DESC, 1"
 

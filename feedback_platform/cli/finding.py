@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from feedback_platform.errors import NotFoundError
 from feedback_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,25 +31,16 @@ def compiler_for(settings: Settings, name: str) -> "Compiler":
 
 def compiled(settings: Settings, name: str) -> "Compiler":
     """A dataset that was compiled before; under its last policy where its YAML is gone."""
-    from feedback_platform.compile.datasets import find_datasets
-    from feedback_platform.compile.manifest import ManifestStore
-    from feedback_platform.compile.window import Compiler
+    from feedback_platform.compile import known
 
-    manifests = ManifestStore(settings.lake / name).all()
-    known = find_datasets(settings)
-    if name in known:
-        return Compiler(settings, known[name].policy)
-    if manifests:
-        return Compiler(settings, manifests[-1].dataset_policy())
-    raise NotFoundError(f"no dataset {name!r}. Known: {', '.join(all_names(settings)) or 'none'}.")
+    return known.compiled(settings, name)
 
 
 def all_names(settings: Settings) -> list[str]:
     """Datasets that are declared or were compiled, by name."""
-    from feedback_platform.compile.datasets import find_datasets
-    from feedback_platform.compile.manifest import datasets_in
+    from feedback_platform.compile import known
 
-    return sorted({*find_datasets(settings), *datasets_in(settings.lake)})
+    return known.all_names(settings)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """`feedback import` and `feedback land`: events into the log, the log into the lake."""
 
-from datetime import UTC, datetime
+import signal
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,18 +12,13 @@ from feedback_platform.cli.screen import json_option, print_json, print_table, s
 from feedback_platform.settings import Settings
 
 if TYPE_CHECKING:
-    from feedback_platform.intake.importers.jsonl import ImportSummary
+    from feedback_platform.intake.importers.runner import ImportSummary
     from feedback_platform.intake.landing import Landed
 
 _files = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group("import")
-def import_group() -> None:
-    """Bring events from files into the event log."""
-
-
-@import_group.command("jsonl")
+@click.command("jsonl", short_help="One event of the wire contract per line, plain or .gz.")
 @click.option("--inferences", multiple=True, type=_files, help="File with one inference per line, plain or .gz.")
 @click.option("--feedback", multiple=True, type=_files, help="File with one feedback event per line, plain or .gz.")
 @json_option
@@ -42,10 +39,16 @@ def import_jsonl_command(
 
 
 @click.command("land")
+@click.option("--watch", is_flag=True, help="Go on landing what comes in, for all tenants, until interrupted.")
+@click.option("--every", default=5.0, show_default=True, help="With --watch: seconds that an event may wait.")
+@click.option("--child", is_flag=True, hidden=True, help="End when standard input closes.")
 @json_option
 @click.pass_obj
-def land_command(settings: Settings, as_json: bool) -> None:
+def land_command(settings: Settings, watch: bool, every: float, child: bool, as_json: bool) -> None:
     """Land what the event log holds beyond the lake's raw tables, exactly once."""
+    if watch:
+        watch_landing(settings, every, child)
+        return
     landed = land_all(settings)
     if as_json:
         print_json({table.table: {"rows": table.rows, "position": table.position} for table in landed})
@@ -55,23 +58,39 @@ def land_command(settings: Settings, as_json: bool) -> None:
         print_table(("table", "landed", "position"), [(t.table, t.rows, t.position) for t in landed])
 
 
+def watch_landing(settings: Settings, every: float, child: bool) -> None:
+    """Land until interrupted, or until the parent is gone."""
+    from feedback_platform.intake.landing_service import keep_landing
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    if child:
+        threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+
+    def told(tenant: str, landed: "list[Landed]") -> None:
+        if not child:
+            say(f"{tenant}: " + ", ".join(f"{t.rows:,} rows in {t.table}" for t in landed if t.rows))
+
+    keep_landing(settings, every, stop, told)
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
 def import_files(settings: Settings, inferences: tuple[Path, ...], feedback: tuple[Path, ...]) -> "ImportSummary":
     """Import files into the tenant's log, with a spinner."""
     from feedback_platform.intake.importers.jsonl import import_jsonl
-    from feedback_platform.intake.sqlite_log import open_log
+    from feedback_platform.intake.tenants import open_tenant
 
-    def told(path: Path, so_far: "ImportSummary") -> None:
-        done = so_far.inferences_accepted + so_far.feedback_accepted + so_far.duplicates + so_far.refused
-        progress(f"{path.name}, {done:,} lines")
+    with open_tenant(settings) as tenant, working("importing") as progress:
 
-    log = open_log(settings.log_path)
-    try:
-        with working("importing") as progress:
-            return import_jsonl(
-                log, inferences, feedback, received_at=lambda: datetime.now(UTC), tenant=settings.tenant, progress=told
-            )
-    finally:
-        log.close()
+        def told(path: Path, so_far: "ImportSummary") -> None:
+            progress(f"{path.name}, {so_far.records:,} lines")
+
+        return import_jsonl(tenant.door, inferences, feedback, progress=told)
 
 
 def land_all(settings: Settings) -> "list[Landed]":
@@ -94,17 +113,19 @@ def show_import(summary: "ImportSummary", as_json: bool) -> None:
         print_json({
             "inferences_accepted": summary.inferences_accepted, "feedback_accepted": summary.feedback_accepted,
             "duplicates": summary.duplicates, "refused": summary.refused, "by_reason": dict(summary.by_reason),
-            "blank": summary.blank, "bytes_read": summary.bytes_read,
+            "skipped": summary.skipped, "by_skip": dict(summary.by_skip),
         })  # fmt: skip
         return
     say(
         f"Accepted {summary.inferences_accepted:,} inferences and {summary.feedback_accepted:,} feedback events; "
-        f"{summary.duplicates:,} were here already, {summary.refused:,} lines were refused."
+        f"{summary.duplicates:,} were here already, {summary.skipped:,} records hold nothing for us, "
+        f"{summary.refused:,} were refused."
     )
+    if summary.skipped:
+        print_table(("left out because", "records"), summary.by_skip.most_common())
     if summary.refused:
         from feedback_platform.contracts.events import REASONS
 
         rows = [(reason, n, REASONS.get(reason, "")) for reason, n in summary.by_reason.most_common()]
-        print_table(("reason", "lines", "meaning"), rows)
-        say("Each refused line is a dead letter with its place and what to do. After `feedback land`:")
-        say('  feedback query "SELECT origin, line, message FROM dead_letters ORDER BY log_seq"')
+        print_table(("refused because", "records", "meaning"), rows)
+        say("Each refused record is a dead letter with its place and what to do: feedback dead-letters list")

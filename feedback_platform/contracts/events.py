@@ -13,14 +13,15 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from feedback_platform.contracts.canonical import body_bytes
 from feedback_platform.contracts.refusals import REASONS, explained, shown
 from feedback_platform.contracts.wire import SCHEMA_VERSION, Inference, Wire
 from feedback_platform.contracts.wire_feedback import AnyFeedback, Feedback
 from feedback_platform.errors import EventRejected
 
 __all__ = [
-    "MAX_EVENT_BYTES", "REASONS", "SCHEMA_VERSION", "AnyFeedback", "Feedback", "Inference",
-    "parse_feedback", "parse_inference", "readable_id",
+    "MAX_EVENT_BYTES", "REASONS", "SCHEMA_VERSION", "AnyFeedback", "Event", "Feedback", "Inference",
+    "Kind", "parse_event", "parse_feedback", "parse_inference", "readable_id",
 ]  # fmt: skip
 
 MAX_EVENT_BYTES = 4 * 2**20
@@ -28,7 +29,9 @@ MAX_STRING_BYTES = 2**20
 MAX_DEPTH = 64
 ALIAS = "inference_request_id"
 
-Event = TypeVar("Event", bound=Wire)
+Kind = typing.Literal["inference", "feedback"]
+Event = Inference | AnyFeedback
+_Wire = TypeVar("_Wire", bound=Wire)
 
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * 16
@@ -36,22 +39,25 @@ _INFERENCE: msgspec.json.Decoder[Inference] = msgspec.json.Decoder(Inference)
 _FEEDBACK: msgspec.json.Decoder[AnyFeedback] = msgspec.json.Decoder(AnyFeedback)
 
 
-def parse_inference(data: Mapping[str, object] | bytes) -> Inference:
-    """One inference from a JSON text or a decoded object.
+def parse_event(kind: Kind, data: Mapping[str, object] | bytes) -> tuple[Event, bytes]:
+    """One event from a JSON text or a decoded object, and its body: equal bytes for equal events.
 
     Raises:
         EventRejected: with one of `REASONS`, the field, what was found and what to do; never anything else.
     """
-    return _parse(data, _INFERENCE, Inference)
+    if kind == "inference":
+        return _parse(data, _INFERENCE, Inference)
+    return _parse(data, _FEEDBACK, AnyFeedback)
+
+
+def parse_inference(data: Mapping[str, object] | bytes) -> Inference:
+    """`parse_event` of an inference, without its body."""
+    return _parse(data, _INFERENCE, Inference)[0]
 
 
 def parse_feedback(data: Mapping[str, object] | bytes) -> AnyFeedback:
-    """One feedback event from a JSON text or a decoded object; its class follows `feedback_type`.
-
-    Raises:
-        EventRejected: as `parse_inference`.
-    """
-    return _parse(data, _FEEDBACK, AnyFeedback)
+    """`parse_event` of feedback, without its body; the event's class follows `feedback_type`."""
+    return _parse(data, _FEEDBACK, AnyFeedback)[0]
 
 
 def readable_id(data: Mapping[str, object] | bytes, kind: str) -> str | None:
@@ -66,7 +72,9 @@ def readable_id(data: Mapping[str, object] | bytes, kind: str) -> str | None:
     return next((str(body[name])[:128] for name in names if isinstance(body.get(name), str)), None)
 
 
-def _parse(data: Mapping[str, object] | bytes, decoder: msgspec.json.Decoder[Event], kind: object) -> Event:
+def _parse(
+    data: Mapping[str, object] | bytes, decoder: msgspec.json.Decoder[_Wire], kind: object
+) -> tuple[_Wire, bytes]:
     if not isinstance(data, bytes):
         data = _as_bytes(data)
     if len(data) > MAX_EVENT_BYTES:
@@ -78,23 +86,25 @@ def _parse(data: Mapping[str, object] | bytes, decoder: msgspec.json.Decoder[Eve
     try:
         event = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return cast(Event, _parse_carefully(data, kind))
-    if _unusual(data, event):
+        event = cast(_Wire, _parse_carefully(data, kind))
+        return event, body_bytes(event)
+    body = body_bytes(event)
+    if _unusual(data, body):
         read_carefully(data)
-    return event
+    return event, body
 
 
-def _unusual(data: bytes, event: Wire) -> bool:
+def _unusual(data: bytes, body: bytes) -> bool:
     """True unless it is certain that no key was dropped as a duplicate and that every limit holds.
 
     Writing the event again gives as many quotation marks, unless a key was dropped (or a default spelt out).
     """
     return (
-        len(data) > MAX_STRING_BYTES
+        data.count(b'"') != body.count(b'"')
+        or len(data) > MAX_STRING_BYTES
         or data.count(b"{") + data.count(b"[") > MAX_DEPTH
         or b"\\u0022" in data
         or _LONG_NUMBER in data.translate(_DIGITS)
-        or data.count(b'"') != msgspec.json.encode(event).count(b'"')
     )
 
 

@@ -123,7 +123,7 @@ class DeadLetters(pa.DataFrameModel):
     event_id: str = pa.Field(nullable=True, description="its id, where one could be read")
     reason: str = pa.Field(description="reason code")
     message: str = pa.Field(description="field, value and fix in words")
-    body: str = pa.Field(description="the first 8 KiB of what was sent, undecodable bytes replaced")
+    body: str = pa.Field(description="the first 32 KiB of what was sent, undecodable bytes replaced")
     size_bytes: int = pa.Field(ge=0, description="size of what was sent")
 
 

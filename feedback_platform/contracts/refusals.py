@@ -41,6 +41,9 @@ REASONS: Mapping[str, str] = {
     "reference_repeated": "a pair or ranking names the same thing twice",
     "rating_scale_invalid": "a rating's min is not below its max",
     "rating_out_of_scale": "a rating's score is outside its own scale",
+    "rate_limited": "the sender is over its rate; the same event is welcome later",
+    "personal_data": "the tenant refuses texts with personal data in them",
+    "not_mapped": "a record of a foreign format could not be turned into an event",
     "id_conflict": "the id was taken earlier by an event with another body",
 }
 

@@ -1,18 +1,19 @@
 """Accepted events become rows of the raw tables: flat, canonical, everything but the log position.
 
-Pure: the receipt time is given. They take batches, because hashing a batch costs what hashing one text does.
+Pure: the receipt time is given.
 The columns are those of `raw_tables`; times are aware datetimes in UTC, nested values canonical JSON text.
 """
 
-import hashlib
+import hmac
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from feedback_platform.contracts import wire_feedback as wire
-from feedback_platform.contracts.canonical import canonical_json, normalise_text, xxh3_all
+from feedback_platform.contracts.canonical import canonical_json, normalise_text, xxh3
 from feedback_platform.contracts.payload import input_kind, last_user, output_text
 from feedback_platform.contracts.wire import SCHEMA_VERSION, Inference
 from feedback_platform.contracts.wire_feedback import AnyFeedback
@@ -27,26 +28,33 @@ def inference_rows(events: Sequence[Inference], received_at: datetime) -> list[R
     """Rows of `raw_inference_logs` without `log_seq`, in the order of the events."""
     rows = [_inference_row(event, received_at) for event in events]
     prompts = [row["input"] if row["last_user"] is None else normalise_text(row["last_user"]) for row in rows]
-    hashes = xxh3_all(prompts + [row["output"] for row in rows])
-    for place, row in enumerate(rows):
-        row["prompt_hash"], row["output_hash"] = hashes[place], hashes[place + len(rows)]
+    for row, prompt in zip(rows, prompts, strict=True):
+        row["prompt_hash"], row["output_hash"] = xxh3(prompt), xxh3(row["output"])
     return rows
 
 
-def feedback_rows(events: Sequence[AnyFeedback], received_at: datetime, can_review: bool, tenant: str) -> list[Row]:
+def feedback_rows(
+    events: Sequence[AnyFeedback], received_at: datetime, ids: Sequence[str], can_review: Sequence[bool]
+) -> list[Row]:
     """Rows of `raw_feedback` without `log_seq`, in the order of the events.
 
     Args:
         events: parsed feedback.
         received_at: when the platform took them.
-        can_review: the sender holds the `review` scope.
-        tenant: goes into the ids of events that bring none.
+        ids: the id of each event: its own, or one derived from its body (`derived_id`).
+        can_review: of each event, whether its sender holds the `review` scope.
     """
-    rows = [_feedback_row(event, received_at, can_review, tenant) for event in events]
-    judged = [row for row in rows if row["output"] is not None]
-    for row, hashed in zip(judged, xxh3_all([row["output"] for row in judged]), strict=True):
-        row["output_hash"] = hashed
+    told = zip(events, ids, can_review, strict=True)
+    rows = [_feedback_row(event, received_at, feedback_id, review) for event, feedback_id, review in told]
+    for row in rows:
+        if row["output"] is not None:
+            row["output_hash"] = xxh3(row["output"])
     return rows
+
+
+def row_bytes(row: Row) -> bytes:
+    """A row as the log keeps it: JSON without its absent values."""
+    return msgspec.json.encode({name: value for name, value in row.items() if value is not None})
 
 
 def _inference_row(event: Inference, received_at: datetime) -> Row:
@@ -96,7 +104,7 @@ def _inference_row(event: Inference, received_at: datetime) -> Row:
     }
 
 
-def _feedback_row(event: AnyFeedback, received_at: datetime, can_review: bool, tenant: str) -> Row:
+def _feedback_row(event: AnyFeedback, received_at: datetime, feedback_id: str, can_review: bool) -> Row:
     event_at = event.timestamp or received_at
     source = event.source or wire.Source()
     target = event.target or wire.Target(request_id=event.request_id) if _has_target(event) else None
@@ -104,7 +112,7 @@ def _feedback_row(event: AnyFeedback, received_at: datetime, can_review: bool, t
     return {
         "received_at": received_at,
         "schema_version": SCHEMA_VERSION,
-        "feedback_id": event.feedback_id or derived_id(event, tenant),
+        "feedback_id": feedback_id,
         "event_at": event_at,
         "feedback_type": event.feedback_type,
         "name": event.name,
@@ -143,9 +151,12 @@ def _feedback_row(event: AnyFeedback, received_at: datetime, can_review: bool, t
     } | value
 
 
-def derived_id(event: AnyFeedback, tenant: str) -> str:
-    """The id of feedback that brings none: equal bodies get equal ids, so that a blind retry counts once."""
-    digest = hashlib.sha256(f"{tenant}\n{canonical_json(event)}".encode()).hexdigest()
+def derived_id(event: AnyFeedback, tenant: str, key: bytes) -> str:
+    """The id of feedback that brings none: equal bodies get equal ids, so that a blind retry counts once.
+
+    Keyed (HMAC-SHA-256), so that nobody without the log's key can guess a body and recognise it by its id.
+    """
+    digest = hmac.digest(key, f"{tenant}\n{canonical_json(event)}".encode(), "sha256").hex()
     return f"fb_{digest[:40]}"
 
 

@@ -11,7 +11,7 @@ from feedback_platform.components.metadata import OWNERS, column_schema
 from feedback_platform.components.platform import Platform
 from feedback_platform.components.sensors import remembered, request, unfinished_run
 from feedback_platform.contracts.raw_tables import RAW_TABLES
-from feedback_platform.intake.landing import TABLES, land, waiting
+from feedback_platform.intake.landing import TABLES, land, oldest_waiting, waiting
 from feedback_platform.intake.log import EventLog
 from feedback_platform.lake.store import LANDING, Lake
 from feedback_platform.stages.triggers import RETRY_SECONDS, decide_on_landing
@@ -145,6 +145,5 @@ def _positions(lake: Lake) -> str:
 
 def _oldest_seconds(log: EventLog, lake: Lake, now: int) -> float:
     """How long the oldest event that is not landed has waited; 0 when none is."""
-    times = [log.oldest_unlanded_at(stream, lake.table(name).transaction(LANDING) or 0) for stream, name in TABLES]
-    received = [t for t in times if t is not None]
-    return max(0.0, now - min(received).timestamp()) if received else 0.0
+    oldest = oldest_waiting(log, lake)
+    return 0.0 if oldest is None else max(0.0, now - oldest.timestamp())

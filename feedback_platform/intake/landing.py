@@ -61,6 +61,12 @@ def waiting(log: EventLog, lake: Lake) -> dict[Stream, int]:
     return {s: log.head(s) - (lake.table(name).transaction(LANDING) or 0) for s, name in TABLES}
 
 
+def oldest_waiting(log: EventLog, lake: Lake) -> datetime | None:
+    """Receipt time of the oldest accepted event that is not landed, None when all are."""
+    times = [log.oldest_unlanded_at(stream, lake.table(name).transaction(LANDING) or 0) for stream, name in TABLES]
+    return min((t for t in times if t is not None), default=None)
+
+
 def prune(log: EventLog, lake: Lake, older_than: datetime) -> int:
     """Delete landed entries received before a time, after reading them back from the tables; returns how many."""
     pruned = 0

@@ -4,7 +4,8 @@ The log keeps three streams, each with gapless positions from 1 that are never u
 returned is durable. Landing reads closed ranges; nobody updates an entry. `sqlite_log` is the default.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -12,7 +13,7 @@ from typing import Literal, Protocol
 Stream = Literal["inference", "feedback", "dead_letter"]
 STREAMS: tuple[Stream, ...] = ("inference", "feedback", "dead_letter")
 
-MAX_DEAD_LETTER_BYTES = 8 * 1024
+MAX_DEAD_LETTER_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ class EventLog(Protocol):
         """Secret key of the body hashes."""
         ...
 
+    def together(self) -> AbstractContextManager[None]:
+        """Appends within the block become durable in one transaction, all or none of them."""
+        ...
+
     def append(self, stream: Stream, records: Sequence[Record]) -> list[Receipt | Conflict]:
         """Make the records durable in one transaction; one answer per record, in order."""
         ...
@@ -93,6 +98,14 @@ class EventLog(Protocol):
 
     def dropped_dead_letters(self) -> int:
         """Refused lines that were counted but not kept."""
+        ...
+
+    def note_replays(self, replays: Mapping[int, str], at: datetime) -> None:
+        """Remember dead letters that were accepted after all: position -> id of the event."""
+        ...
+
+    def replays(self) -> dict[int, str]:
+        """Dead letters that were accepted after all: position -> id of the event."""
         ...
 
     def read(self, stream: Stream, after: int, limit: int) -> list[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ import apsw
 from feedback_platform.errors import LogError
 from feedback_platform.intake.log_files import check_sqlite, make_folder, one_at_a_time, secret_key, sync_folder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_MS = 60_000
 
 _SCHEMA = """
@@ -32,6 +32,11 @@ CREATE TABLE dead_letter (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL,
 INSERT INTO heads VALUES ('inference', 0), ('feedback', 0), ('dead_letter', 0);
 INSERT INTO meta VALUES ('dropped_dead_letters', '0');
 """
+# What each version of the file adds to the one before.
+_STEPS = {
+    1: _SCHEMA,
+    2: "CREATE TABLE replayed (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, event_id TEXT NOT NULL);",
+}
 
 
 _HINTS: dict[type[apsw.Error], str] = {
@@ -75,6 +80,15 @@ class SqliteFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def check_writable(self) -> None:
+        """Write something that changes nothing.
+
+        Raises:
+            LogError: the file cannot be written now.
+        """
+        with self.transaction():
+            self.db.execute("UPDATE meta SET value = value")
+
     def rows(self, sql: str, values: tuple[object, ...]) -> list[Any]:
         """All rows of a query."""
         with self._guard():
@@ -87,16 +101,22 @@ class SqliteFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One write transaction: durable when the block ends, undone when it raises."""
+        """One write transaction: durable when the outermost block ends, undone when it raises."""
         with self._guard():
+            if self._inside():
+                yield
+                return
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self.db.execute("COMMIT")
             except BaseException:
-                if self.db.in_transaction:
+                if self._inside():
                     self.db.execute("ROLLBACK")
                 raise
+
+    def _inside(self) -> bool:
+        return bool(self.db.in_transaction)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -119,11 +139,11 @@ class SqliteFile:
             raise LogError(f"{self.path}: no write-ahead log is possible here. Put it on a local disk.")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")
-        if not found:
+        if found < SCHEMA_VERSION:
             with self.transaction():
-                if not int(self.value("PRAGMA user_version")):  # another process may have been first
-                    db.execute(_SCHEMA)
-                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                for version in range(int(self.value("PRAGMA user_version")) + 1, SCHEMA_VERSION + 1):
+                    db.execute(_STEPS[version])
+                    db.execute(f"PRAGMA user_version = {version}")
             sync_folder(self.path.parent)
 
     def _check_key(self) -> None:

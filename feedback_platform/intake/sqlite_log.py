@@ -4,7 +4,8 @@ Any number of processes may append, each in `BEGIN IMMEDIATE` transactions of up
 the entries that they came with, so that a repetition is recognised after pruning.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,11 +23,21 @@ from feedback_platform.intake.log import (
 )
 from feedback_platform.intake.sqlite_file import SqliteFile
 
-KEEP_DEAD_LETTERS = 100_000
+KEEP_DEAD_LETTERS = 50_000
 PRUNE_BATCH = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+
+
+_INSERT_KEYS = """
+INSERT INTO event_keys
+SELECT ?, value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3 FROM json_each(?) WHERE true
+ON CONFLICT DO NOTHING
+"""
+_INSERT_ROWS = """
+INSERT INTO {table} SELECT value ->> 0, value ->> 1, substr(?, value ->> 2, value ->> 3) FROM json_each(?)
+"""
 
 
 class SqliteEventLog(SqliteFile):
@@ -42,32 +53,25 @@ class SqliteEventLog(SqliteFile):
         super().__init__(path)
         self.keep_dead_letters = keep_dead_letters
 
+    def together(self) -> AbstractContextManager[None]:
+        """See `EventLog.together`."""
+        return self.transaction()
+
     def append(self, stream: Stream, records: Sequence[Record]) -> list[Receipt | Conflict]:
         """See `EventLog.append`; the rows are on the disk when this returns."""
         if not records:
             return []
         with self.transaction():
-            taken = self._taken(stream, [record.id for record in records])
             head = self.head(stream)
-            answers: list[Receipt | Conflict] = []
-            fresh: list[tuple[str, bytes, int, int, bytes]] = []
-            for record in records:
-                if (known := taken.get(record.id)) is not None:
-                    answers.append(_repeated(record, known))
-                    continue
-                head += 1
-                at = (record.received_at - _EPOCH) // _MICRO
-                taken[record.id] = (record.hmac, head, at)
-                fresh.append((record.id, record.hmac, head, at, record.row))
-                answers.append(Receipt(record.id, head, record.received_at))
-            self._insert(stream, fresh, head)
-        return answers
+            if self._insert(stream, records, head):
+                return [Receipt(r.id, head + n, r.received_at) for n, r in enumerate(records, 1)]
+            return self._append_the_new(stream, records, head)
 
     def append_dead_letters(self, letters: Sequence[DeadLetter], received_at: datetime) -> int:
         """See `EventLog.append_dead_letters`."""
         if not letters:
             return 0
-        at = (received_at - _EPOCH) // _MICRO
+        at = _micros(received_at)
         with self.transaction():
             head, first = self.head("dead_letter"), self.first("dead_letter")
             present = 0 if first is None else head - first + 1
@@ -86,6 +90,16 @@ class SqliteEventLog(SqliteFile):
     def dropped_dead_letters(self) -> int:
         """See `EventLog.dropped_dead_letters`."""
         return int(self.value("SELECT value FROM meta WHERE name = 'dropped_dead_letters'"))
+
+    def note_replays(self, replays: Mapping[int, str], at: datetime) -> None:
+        """See `EventLog.note_replays`."""
+        rows = [(seq, _micros(at), event_id) for seq, event_id in replays.items()]
+        with self.transaction():
+            self.db.executemany("INSERT OR REPLACE INTO replayed VALUES (?, ?, ?)", rows)
+
+    def replays(self) -> dict[int, str]:
+        """See `EventLog.replays`."""
+        return {seq: event_id for seq, event_id in self.rows("SELECT seq, event_id FROM replayed", ())}
 
     def read(self, stream: Stream, after: int, limit: int) -> list[tuple[int, bytes]]:
         """See `EventLog.read`."""
@@ -130,7 +144,7 @@ class SqliteEventLog(SqliteFile):
     def prune(self, stream: Stream, upto: int, older_than: datetime) -> int:
         """See `EventLog.prune`; short transactions, so that writers are not held up."""
         table, pruned = _table(stream), 0
-        young = (older_than - _EPOCH) // _MICRO
+        young = _micros(older_than)
         while True:
             with self.transaction():
                 first = self.first(stream)
@@ -163,16 +177,49 @@ class SqliteEventLog(SqliteFile):
             "SELECT id, hmac, seq, received_at FROM event_keys "
             "WHERE stream = ? AND id IN (SELECT value FROM json_each(?))"
         )
-        found = self.rows(sql, (stream, msgspec.json.encode(ids).decode()))
+        found = self.rows(sql, (stream, _json(ids)))
         return {row[0]: (row[1], row[2], row[3]) for row in found}
 
-    def _insert(self, stream: Stream, fresh: list[tuple[str, bytes, int, int, bytes]], head: int) -> None:
+    def _append_the_new(self, stream: Stream, records: Sequence[Record], head: int) -> list[Receipt | Conflict]:
+        """Some ids are known, or stand twice among the records."""
+        taken = self._taken(stream, [record.id for record in records])
+        answers: list[Receipt | Conflict] = []
+        fresh: list[Record] = []
+        for record in records:
+            if (known := taken.get(record.id)) is not None:
+                answers.append(_repeated(record, known))
+                continue
+            fresh.append(record)
+            seq = head + len(fresh)
+            taken[record.id] = (record.hmac, seq, _micros(record.received_at))
+            answers.append(Receipt(record.id, seq, record.received_at))
+        if fresh and not self._insert(stream, fresh, head):
+            raise LogError(f"{self.path}: an id appeared among {len(fresh)} new ones. Run `feedback doctor`.")
+        return answers
+
+    def _insert(self, stream: Stream, records: Sequence[Record], head: int) -> bool:
+        """Write records at the positions after `head`; False, and nothing written, when an id is known.
+
+        One statement per table, with the rows in one blob: another thread that computes can take the interpreter
+        lock at each statement, and with a statement per row an append of a thousand took 100 times as long.
+        """
+        places, start = [], 1
+        for seq, record in enumerate(records, head + 1):
+            places.append((seq, _micros(record.received_at), start, len(record.row)))
+            start += len(record.row)
         # In key order the pages of the id index are touched once each.
-        keys = sorted((stream, event_id, mac, seq, at) for event_id, mac, seq, at, _ in fresh)
-        self.db.executemany("INSERT INTO event_keys VALUES (?, ?, ?, ?, ?)", keys)
-        rows = [(seq, at, row) for _, _, seq, at, row in fresh]
-        self.db.executemany(f"INSERT INTO {_table(stream)} VALUES (?, ?, ?)", rows)
-        self._move_head(stream, head)
+        keys = sorted((r.id, r.hmac.hex(), *place[:2]) for r, place in zip(records, places, strict=True))
+        self.db.execute("SAVEPOINT batch")
+        self.db.execute(_INSERT_KEYS, (stream, _json(keys)))
+        known = self.db.changes() != len(records)
+        if known:
+            self.db.execute("ROLLBACK TO batch")
+        else:
+            rows = b"".join([record.row for record in records])
+            self.db.execute(_INSERT_ROWS.format(table=_table(stream)), (rows, _json(places)))
+            self._move_head(stream, head + len(records))
+        self.db.execute("RELEASE batch")
+        return not known
 
     def _move_head(self, stream: Stream, seq: int) -> None:
         self.db.execute("UPDATE heads SET seq = ? WHERE stream = ?", (seq, stream))
@@ -187,6 +234,14 @@ def _table(stream: Stream) -> str:
     if stream not in STREAMS:
         raise LogError(f"There is no log named {stream!r}. Use one of: {', '.join(STREAMS)}.")
     return stream
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _micros(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICRO
 
 
 def _repeated(record: Record, known: tuple[bytes, int, int]) -> Receipt | Conflict:

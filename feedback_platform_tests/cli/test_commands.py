@@ -47,6 +47,8 @@ def environment(base, monkeypatch):
 def copy(base: Path, tmp_path: Path) -> Path:
     """A home of one's own, with the warehouse for it."""
     shutil.copytree(base / "home", tmp_path / "home")
+    # The base was filled without pseudonyms, so that tests can name its raters.
+    (tmp_path / "home" / "default" / "tenant.yaml").write_text("privacy: {pseudonymise: []}\n")
     assert run(tmp_path / "home", "upkeep").exit_code == 0
     return tmp_path / "home"
 
@@ -130,7 +132,7 @@ def test_an_import_tells_what_it_refused_and_exits_with_one(tmp_path):
     result = run(tmp_path / "home", "import", "jsonl", "--inferences", str(path))
     assert result.exit_code == 1
     assert "field_unknown" in result.stdout
-    assert "FROM dead_letters" in result.stdout
+    assert "feedback dead-letters list" in result.stdout
     again = facts(tmp_path / "home", "import", "jsonl", "--inferences", str(path), code=1)
     assert (again["inferences_accepted"], again["duplicates"], again["refused"]) == (0, 1, 2)
     assert again["by_reason"] == {"field_unknown": 1, "json_invalid": 1}

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import duckdb
-import msgspec
 import polars as pl
 import pytest
 from hypothesis import given
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from feedback_platform.contracts.canonical import normalise_text, xxh3
 from feedback_platform.contracts.events import parse_feedback, parse_inference
 from feedback_platform.contracts.raw_tables import RAW_FEEDBACK, RAW_INFERENCE_LOGS
-from feedback_platform.contracts.rows import CLOCK_SKEW, derived_id, feedback_rows, inference_rows
+from feedback_platform.contracts.rows import CLOCK_SKEW, derived_id, feedback_rows, inference_rows, row_bytes
 from feedback_platform_tests.contracts.test_events import FULL, INFERENCE, feedback
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -23,7 +22,7 @@ def inference_row(**changes):
 
 
 def feedback_row(kind, value, *, can_review=False, **more):
-    return feedback_rows([parse_feedback(feedback(kind, value, **more))], NOW, can_review, "t")[0]
+    return feedback_rows([parse_feedback(feedback(kind, value, **more))], NOW, ["f-1" if "feedback_id" not in more else more["feedback_id"]], [can_review])[0]
 
 
 def chat(*turns):
@@ -56,14 +55,15 @@ def test_rows_satisfy_the_contracts_of_their_tables():
     schema = RAW_INFERENCE_LOGS.polars_schema()
     RAW_INFERENCE_LOGS.model.validate(pl.DataFrame([{"log_seq": 1} | row for row in rows], schema=schema))
     events = [parse_feedback(feedback(kind, value)) for kind, value in ALL_KINDS]
-    rows = feedback_rows(events, NOW, False, "t")
+    rows = feedback_rows(events, NOW, [kind for kind, _ in ALL_KINDS], [False] * len(events))
     RAW_FEEDBACK.model.validate(pl.DataFrame([{"log_seq": 1} | r for r in rows], schema=RAW_FEEDBACK.polars_schema()))
 
 
 def test_logged_json_is_read_back_in_bulk_with_the_same_values(tmp_path):
-    rows = feedback_rows([parse_feedback(feedback(kind, value)) for kind, value in ALL_KINDS], NOW, True, "t")
+    events = [parse_feedback(feedback(kind, value)) for kind, value in ALL_KINDS]
+    rows = feedback_rows(events, NOW, [kind for kind, _ in ALL_KINDS], [True] * len(events))
     path = tmp_path / "rows.ndjson"
-    path.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    path.write_bytes(b"\n".join(map(row_bytes, rows)))
     types = {c.name: c.duckdb_type for c in RAW_FEEDBACK.content() if c.name != "log_seq"}
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
@@ -177,14 +177,14 @@ def test_values_fill_their_columns(kind, value, expected):
 )
 def test_targets_fill_their_columns(target, expected):
     body = {"feedback_type": "thumbs", "feedback_value": {"up": True}, "target": target}
-    row = feedback_rows([parse_feedback(body)], NOW, False, "t")[0]
+    row = feedback_rows([parse_feedback(body)], NOW, ["f-1"], [False])[0]
     names = ("kind", "request_id", "part_id", "session_id", "keys")
     assert (*(row[f"target_{name}"] for name in names), row["request_ids"]) == expected
 
 
 def test_feedback_about_feedback_has_no_other_target():
     event = parse_feedback({"feedback_type": "retraction", "feedback_value": {"feedback_id": "f"}})
-    row = feedback_rows([event], NOW, True, "t")[0]
+    row = feedback_rows([event], NOW, ["f-1"], [True])[0]
     assert (row["target_kind"], row["subject_feedback_id"], row["request_ids"]) == ("feedback", "f", [])
     assert row["can_review"] is True
 
@@ -213,10 +213,11 @@ def test_feedback_without_an_id_gets_one_from_tenant_and_body():
     first = parse_feedback(feedback("comment", {"text": "x"}, metadata={"a": 1, "b": 2}))
     again = parse_feedback(feedback("comment", {"text": "x"}, metadata={"b": 2, "a": 1}))
     other = parse_feedback(feedback("comment", {"text": "y"}))
-    ids = {derived_id(first, "t"), derived_id(again, "t"), derived_id(other, "t"), derived_id(first, "u")}
+    named = [(first, "t"), (again, "t"), (other, "t"), (first, "u")]
+    ids = {derived_id(event, tenant, b"k" * 32) for event, tenant in named}
     assert len(ids) == 3
     assert all(len(found) == 43 and found.startswith("fb_") for found in ids)
-    assert feedback_row("comment", {"text": "x"}, feedback_id="mine")["feedback_id"] == "mine"
+    assert derived_id(first, "t", b"l" * 32) not in ids
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**6), st.integers(0, 10**6))

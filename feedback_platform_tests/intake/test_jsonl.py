@@ -11,8 +11,11 @@ import msgspec
 import pytest
 
 from feedback_platform.errors import NotFoundError
-from feedback_platform.intake.importers import jsonl
-from feedback_platform.intake.importers.jsonl import ImportIncomplete, import_jsonl
+from feedback_platform.intake.door import Door
+from feedback_platform.intake.importers import runner
+from feedback_platform.intake.importers.jsonl import import_jsonl
+from feedback_platform.intake.importers.runner import ImportIncomplete
+from feedback_platform.intake.log import MAX_DEAD_LETTER_BYTES
 from feedback_platform.intake.sqlite_log import open_log
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -25,7 +28,7 @@ def log(tmp_path):
 
 
 def run(log, inferences=(), feedback=(), **more):
-    return import_jsonl(log, inferences, feedback, received_at=lambda: NOW, tenant="t", **more)
+    return import_jsonl(Door(log, "t", lambda: NOW), inferences, feedback, **more)
 
 
 def inference(n, **more):
@@ -105,8 +108,8 @@ def test_a_hundred_broken_lines_are_explained_and_the_good_ones_between_them_arr
         letter = letters[2 * n + 2]
         assert (letter["reason"], letter["origin"], letter["kind"]) == (reason, "a.jsonl", "inference")
         assert letter["message"].startswith(reason)
-        assert letter["size_bytes"] == len(text) + 1
-        assert len(letter["body"]) <= 8192
+        assert letter["size_bytes"] == len(text)
+        assert len(letter["body"]) <= MAX_DEAD_LETTER_BYTES
     good = [f"r-{1000 + n}" for n in range(len(broken))]
     assert [row["request_id"] for row in rows(log, "inference")] == ["r-0", *good]
 
@@ -130,7 +133,7 @@ def test_a_second_import_finds_only_duplicates(log, tmp_path):
 
 
 def test_an_import_killed_after_some_batches_is_finished_by_the_next(log, tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonl, "BATCH_LINES", 10)
+    monkeypatch.setattr(runner, "BATCH_EVENTS", 10)
     path = written(tmp_path / "i.jsonl", [line(inference(n)) for n in range(35)])
     seen = []
 
@@ -151,7 +154,7 @@ def test_blank_lines_line_ends_and_a_byte_order_mark_do_no_harm(log, tmp_path):
     texts = [b"\xef\xbb\xbf" + line(inference(1)), b"", b"  \t", line(inference(2))]
     path.write_bytes(b"\r\n".join(texts) + b"\n\n" + line(inference(3)))
     summary = run(log, [path])
-    assert (summary.inferences_accepted, summary.blank, summary.refused) == (3, 3, 0)
+    assert (summary.inferences_accepted, summary.by_skip["blank_line"], summary.refused) == (3, 3, 0)
 
 
 def test_a_truncated_gzip_file_is_named_and_everything_else_arrives(log, tmp_path):

@@ -1,0 +1,57 @@
+"""Whether the server is up, whether it takes events, what it counts, and what a problem's reason means."""
+
+import asyncio
+
+from feedback_platform import __version__
+from feedback_platform.api.access import principal
+from feedback_platform.api.call import Call
+from feedback_platform.api.problems import API_REASONS, Problem
+from feedback_platform.api.server import Server
+from feedback_platform.contracts.events import REASONS
+from feedback_platform.intake.log import STREAMS
+
+METRICS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
+
+
+async def healthz(server: Server, call: Call) -> None:
+    """`GET /healthz`: the process answers."""
+    await call.answer_json(200, {"status": "ok", "version": __version__})
+
+
+async def readyz(server: Server, call: Call) -> None:
+    """`GET /readyz`: 200 while events are taken; 503 after a write failed, until one succeeds, or while too much waits."""
+    for opened in server.tenants().values():
+        queue = opened.queue
+        if queue.failure is not None:
+            await _probe(server, opened.tenant.settings.tenant)
+        if queue.waiting_events >= queue.max_events:
+            raise Problem(503, "overloaded", f"{queue.waiting_events} events wait to be written.", retry_after=1)
+    await call.answer_json(200, {"status": "ready", "version": __version__})
+
+
+async def _probe(server: Server, tenant: str) -> None:
+    """The last write failed: try one that changes nothing, so that readiness returns before the next event does."""
+    opened = server.tenant(tenant)
+    await asyncio.to_thread(opened.tenant.log.check_writable)
+    opened.queue.failure = None
+
+
+async def metrics(server: Server, call: Call) -> None:
+    """`GET /metrics`, for Prometheus. It names tenants, so it asks for `admin`, as everywhere but in development mode."""
+    principal(server, call, "admin")
+    for name, opened in server.tenants().items():
+        server.metrics.waiting.labels(name).set(opened.queue.waiting_events)
+        for stream in STREAMS:
+            server.metrics.accepted.labels(name, stream).set(opened.tenant.log.head(stream))
+        for detector, found in opened.tenant.privacy.counts().found.items():
+            server.metrics.personal.labels(name, detector).set(found)
+    await call.answer(200, server.metrics.text(), [(b"content-type", METRICS_TYPE)])
+
+
+async def problem_page(server: Server, call: Call) -> None:
+    """`GET /problems/{reason}`: what a problem's `type` means."""
+    reason = call.scope["path_params"]["reason"]
+    meaning = REASONS.get(reason) or API_REASONS.get(reason)
+    if meaning is None:
+        raise Problem(404, "not_found", f"There is no reason {reason[:80]!r}.")
+    await call.answer_json(200, {"reason": reason, "meaning": meaning})

@@ -1,0 +1,1 @@
+"""The OTLP door: exported traces become inferences and feedback in words of the wire contract."""
