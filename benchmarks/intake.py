@@ -181,7 +181,9 @@ def batch(events: int, per_batch: int, connections: int, rounds: int) -> None:
                     posts.append(request("/v1/batch", lines, "application/x-ndjson"))
                 took, _ = measure(port, posts, connections)
                 rates.append(events / took)
-    print(f"\nBatches of {per_batch} events of {statistics.mean(sizes):.0f} bytes, {connections} connections, {events:,} events")
+    print(
+        f"\nBatches of {per_batch} events of {statistics.mean(sizes):.0f} bytes, {connections} connections, {events:,} events"
+    )
     print(f"{statistics.median(rates):,.0f} durable events/s (rounds: {', '.join(f'{r:,.0f}' for r in rates)})")
 
 
@@ -192,9 +194,12 @@ def flat(events: int, per_batch: int) -> None:
     with tempfile.TemporaryDirectory() as work, server("ours", Path(work)) as (port, process):
         step = events // 10
         for _ in range(10):
+
             def posts() -> Iterator[bytes]:
                 for _ in range(step // per_batch):
-                    yield request("/v1/batch", b"\n".join(maker.event() for _ in range(per_batch)), "application/x-ndjson")
+                    yield request(
+                        "/v1/batch", b"\n".join(maker.event() for _ in range(per_batch)), "application/x-ndjson"
+                    )
 
             uvloop.run(load(port, posts(), 4))
             points.append((maker.n, resident(process)))

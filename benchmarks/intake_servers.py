@@ -18,7 +18,7 @@ import apsw
 import msgspec
 import uvicorn
 
-SWITCH_SECONDS = 0.0005
+from feedback_platform.cli.serving import prepare_interpreter
 
 
 class Bodies:
@@ -166,14 +166,22 @@ def ours(home: Path, durable: bool) -> Asgi:
 def main(which: str, port: str, home: str) -> None:
     """Serve until ended."""
     frameworks = {"bare": bare, "starlette": starlette, "litestar": litestar, "fastapi": fastapi}
-    sys.setswitchinterval(SWITCH_SECONDS)
+    prepare_interpreter()
     if which in frameworks:
         app = frameworks[which](Bodies(Path(home) / "bodies.sqlite"))
         lifespan = "off"
     else:
         app, lifespan = ours(Path(home), which == "ours"), "on"
     uvicorn.run(
-        app, host="127.0.0.1", port=int(port), log_level="error", access_log=False, lifespan=lifespan, backlog=4096
+        app,
+        proxy_headers=False,
+        server_header=False,
+        host="127.0.0.1",
+        port=int(port),
+        log_level="error",
+        access_log=False,
+        lifespan=lifespan,
+        backlog=4096,
     )
 
 

@@ -54,6 +54,7 @@ class Measured:
     """Everything about one server; None where it was not measured."""
 
     server: str
+    machine_load: float  # processes that wanted to run in the last minute, before this server was started
     start_seconds: float | None = None
     inferences: Rate | None = None
     feedback: Rate | None = None
@@ -104,7 +105,7 @@ def _peers(name: str, venvs: dict[str, Path]) -> list[Peer]:
 
 def _measure(peer: Peer, folder: Path) -> Measured:
     """One server: a run for the rates that ends with a kill after feedback, and a fresh one killed after inferences."""
-    result = Measured(peer.title)
+    result = Measured(peer.title, os.getloadavg()[0])
     events = inferences(INFERENCES)
     requests = [peer.otlp(otlp(batch)) for batch in batches(events, PER_REQUEST)]
     with Running(peer, folder / "rates") as server:
@@ -188,6 +189,7 @@ def _syncs(server: Running, requests: Sequence[Request]) -> float | None:
 def _table(results: Sequence[Measured]) -> str:
     lines = [("", *(one.server for one in results))]
     lines += [
+        (f"load of the machine before ({os.cpu_count()} cores)", *(_shown(one.machine_load) for one in results)),
         ("start to healthy, s", *(_shown(one.start_seconds) for one in results)),
         *_rates(f"inferences, OTLP, {PER_REQUEST} per request, {INFERENCES:,}", [one.inferences for one in results]),
         *_rates(f"feedback, 1 client, {FEEDBACK}", [one.feedback for one in results]),
@@ -196,7 +198,7 @@ def _table(results: Sequence[Measured]) -> str:
         ("sync calls per answer: 1 feedback", *(_shown(one.syncs_feedback) for one in results)),
         (f"kill -9 after {FEEDBACK} feedbacks: left", *(_shown(one.survived_feedback) for one in results)),
         (f"kill -9 after {INFERENCES:,} inferences: left", *(_shown(one.survived_inferences) for one in results)),
-        ("`feedback land` and `feedback query`, s", *(_shown(one.land_seconds) for one in results)),
+        ("`feedback land`: s, inferences + feedback then in the lake", *(_landed(one) for one in results)),
     ]
     rule = ("---",) * len(lines[0])
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
@@ -204,7 +206,7 @@ def _table(results: Sequence[Measured]) -> str:
 
 def _rates(what: str, rates: Sequence[Rate | None]) -> list[tuple[str, ...]]:
     return [
-        (f"{what}: acked/s", *(_shown(rate and rate.acked) for rate in rates)),
+        (f"{what}: acked/s", *(_shown(rate.acked if rate else None) for rate in rates)),
         (f"{what}: **readable/s**", *(_readable(rate) for rate in rates)),
         (f"{what}: p50 / p99 ms", *(f"{rate.p50_ms:.1f} / {rate.p99_ms:.1f}" if rate else "n/a" for rate in rates)),
     ]
@@ -213,7 +215,13 @@ def _rates(what: str, rates: Sequence[Rate | None]) -> list[tuple[str, ...]]:
 def _readable(rate: Rate | None) -> str:
     if rate is not None and rate.readable is None:
         return f"only {rate.stored} of {rate.sent}"
-    return _shown(rate and rate.readable)
+    return _shown(rate.readable if rate else None)
+
+
+def _landed(one: Measured) -> str:
+    if one.landed is None:
+        return "n/a"
+    return f"{_shown(one.land_seconds)}, {one.landed[0]:,} + {one.landed[1]:,}"
 
 
 def _shown(value: float | None) -> str:

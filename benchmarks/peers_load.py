@@ -70,25 +70,20 @@ def inferences(count: int, seed: int = SEED) -> list[Inference]:
     def text(size: int) -> str:
         return " ".join(dice.choices(words, k=size // 4))[:size]
 
-    return [
-        Inference(
-            dice.randbytes(16),
-            dice.randbytes(8),
-            text(300),
-            text(500),
-            f"user-{dice.randrange(200)}",
-            f"session-{n // 4}",
-            str(1 + n * 4 // max(count, 4)),
-        )  # fmt: skip
-        for n in range(count)
-    ]
+    def event(n: int) -> Inference:
+        ids = dice.randbytes(16), dice.randbytes(8)
+        version = str(1 + n * 4 // max(count, 4))
+        return Inference(*ids, text(300), text(500), f"user-{dice.randrange(200)}", f"session-{n // 4}", version)
+
+    return [event(n) for n in range(count)]
 
 
 def otlp(events: Sequence[Inference]) -> bytes:
     """An OTLP export of one span per event, each a trace of its own, 0.9 s long and begun a minute ago."""
     start = time.time_ns() - AGE_NS
-    spans = [
-        Span(
+
+    def span(event: Inference) -> Span:
+        return Span(
             trace_id=event.trace_id,
             span_id=event.span_id,
             name="answer",
@@ -96,9 +91,9 @@ def otlp(events: Sequence[Inference]) -> bytes:
             start_time_unix_nano=start,
             end_time_unix_nano=start + SPAN_NS,
             attributes=_attributes(event),
-        )  # fmt: skip
-        for event in events
-    ]
+        )
+
+    spans = [span(event) for event in events]
     resource = Resource(attributes=[_pair("service.name", "bench")])
     groups = [ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=spans)])]
     return bytes(ExportTraceServiceRequest(resource_spans=groups).SerializeToString())

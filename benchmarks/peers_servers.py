@@ -30,9 +30,20 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Peer(Protocol):
     """What the measurement needs to know of a server."""
 
-    name: str
-    title: str
-    health: str
+    @property
+    def name(self) -> str:
+        """Ours for it."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Its column in the table."""
+        ...
+
+    @property
+    def health(self) -> str:
+        """Path that answers once it is up."""
+        ...
 
     def command(self, port: int, folder: Path) -> tuple[list[str], dict[str, str]]:
         """How to start it with its state in `folder`, and the environment that it wants besides."""
@@ -138,7 +149,7 @@ class Phoenix:
 
 @dataclass(frozen=True)
 class Ours:
-    """`feedback serve`; what is in the lake is asked of `feedback query`, as an analyst would."""
+    """`feedback serve`: stored is what its event log holds, landed what `feedback land` brought into the lake."""
 
     name: str = "ours"
     title: str = "feedback_platform"
@@ -163,14 +174,16 @@ class Ours:
         return inferences, feedback
 
     def landed(self, folder: Path) -> tuple[int, int]:
-        """Rows of the raw tables after `feedback land`, counted by `feedback query`."""
+        """Rows of the raw tables in the lake after `feedback land`, from their Delta logs."""
+        from deltalake import DeltaTable
+
         subprocess.run([*self._cli(folder), "land"], check=True, capture_output=True, env=environment({}))
-        sql = "SELECT (SELECT count(*) FROM raw_inference_logs) AS i, (SELECT count(*) FROM raw_feedback) AS f"
-        said = subprocess.run(
-            [*self._cli(folder), "query", sql, "--json"], check=True, capture_output=True, env=environment({})
-        )
-        [row] = json.loads(said.stdout)
-        return int(row["i"]), int(row["f"])
+        lake = folder / "default" / "lake"
+        files = [
+            DeltaTable(lake / table).get_add_actions(flatten=True) for table in ("raw_inference_logs", "raw_feedback")
+        ]
+        inferences, feedback = (sum(actions["num_records"].to_pylist()) for actions in files)
+        return inferences, feedback
 
     def _cli(self, folder: Path) -> list[str]:
         return [sys.executable, "-m", "feedback_platform.cli", "--home", str(folder)]

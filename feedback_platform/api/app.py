@@ -56,17 +56,10 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        origin: list[Header] = []
-
-        async def reply(message: "dict[str, object]") -> None:
-            if origin and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *origin]  # type: ignore[misc]
-            await send(message)
-
-        call = Call(scope, receive, reply if self.for_pages else send, self.server.deadlines)  # type: ignore[arg-type]
+        call = Call(scope, receive, send, self.server.deadlines)
         try:
-            if self.for_pages and (found := cors_origin(self.server, call)) is not None:
-                origin += [(b"access-control-allow-origin", found.encode()), (b"vary", b"origin")]
+            if self.for_pages and (origin := cors_origin(self.server, call)) is not None:
+                call.always += [(b"access-control-allow-origin", origin.encode()), (b"vary", b"origin")]
             await self._handle(call)
         except Exception as error:
             await self._tell(call, error)

@@ -3,8 +3,7 @@
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -32,13 +31,12 @@ class Deadlines:
         self._reading: dict[asyncio.Task[object], float] = {}
         self._late: set[asyncio.Task[object]] = set()
 
-    @contextmanager
-    def of_this_task(self) -> Iterator[None]:
-        """The block is ended with a 408 when it takes longer than `BODY_SECONDS`."""
+    async def read(self, reading: Coroutine[object, object, bytes]) -> bytes:
+        """What a reading gives, or a 408 when it takes longer than `BODY_SECONDS`."""
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._reading[task] = time.monotonic()
         try:
-            yield
+            return await reading
         except asyncio.CancelledError:
             if task not in self._late:
                 raise
@@ -62,11 +60,12 @@ class Deadlines:
 class Call:
     """A request and its one answer."""
 
-    __slots__ = ("_deadlines", "_receive", "_send", "headers", "scope", "status")
+    __slots__ = ("_deadlines", "_receive", "_send", "always", "headers", "scope", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, deadlines: Deadlines) -> None:
         self.scope, self._receive, self._send, self._deadlines = scope, receive, send, deadlines
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.always: list[Header] = []  # headers of every answer to this request
         self.status = 0
 
     def header(self, name: bytes) -> str | None:
@@ -109,8 +108,7 @@ class Call:
         length = self.header(b"content-length") or "0"
         if length.isdigit() and int(length) > limit:
             raise _too_large(limit)
-        with self._deadlines.of_this_task():
-            return await self._read(limit)
+        return await self._deadlines.read(self._read(limit))
 
     async def _read(self, limit: int) -> bytes:
         message = await self._receive()
@@ -134,7 +132,7 @@ class Call:
         """Send the answer."""
         self.status = status
         length = (b"content-length", str(len(content)).encode())
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.always, length]})
         await self._send({"type": "http.response.body", "body": content})
 
     async def answer_json(self, status: int, facts: object, headers: Iterable[Header] = ()) -> None:
@@ -150,7 +148,7 @@ class Call:
         """Send an answer piece by piece; it begins with the first piece, so an early error is still a problem."""
         first = await anext(content, b"")
         self.status = 200
-        await self._send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*headers, *self.always]})
         await self._send({"type": "http.response.body", "body": first, "more_body": True})
         async for piece in content:
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})

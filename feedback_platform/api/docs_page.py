@@ -218,13 +218,13 @@ def _plain(schema: Part) -> str:
     kind = schema.get("type", "any JSON")
     if isinstance(kind, list):
         return "any JSON but null" if len(kind) > 2 else " or ".join(kind)
-    words = {"date-time": "time", "binary": "bytes"}.get(schema.get("format", ""), kind)
+    words = str({"date-time": "time", "binary": "bytes"}.get(schema.get("format", ""), kind))
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None:
         words += f" {low} to {high}" if high is not None else f", {low} or more"
     if "maxLength" in schema:
         words += f", up to {schema['maxLength']} characters"
-    return str(words)
+    return words
 
 
 def _note(schema: Part) -> str:

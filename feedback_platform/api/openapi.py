@@ -31,7 +31,7 @@ have arrived: send the same again. Repeats count once.
 **Keys** go into `Authorization: Bearer fp_...`; an operator makes one with `feedback keys create`. The tenant comes from \
 the key. Keys that were made for it ask for a signature of the body as well.
 
-Unknown fields and unknown query parameters are refused; put what has no field into `metadata`. Optional fields that are \
+Unknown fields are refused; put what has no field into `metadata`. Optional fields that are \
 null count as absent. Times are RFC 3339 with `Z` or an offset. Paths with `GET` take `HEAD` too.
 """
 

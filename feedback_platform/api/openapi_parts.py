@@ -147,16 +147,25 @@ def json_answer(description: str, schema: str, *header_names: str, example: obje
     return answer(description, {JSON: media}, *header_names)
 
 
-def problems(*statuses: int, words: Mapping[int, str] | None = None) -> dict[str, Part]:
-    """Refusals by status, in the operation's own words where it has some."""
+def problems(*statuses: int, words: Mapping[int, str] | None = None, content: Part | None = None) -> dict[str, Part]:
+    """Refusals by status, and those that every path has.
+
+    Args:
+        statuses: which.
+        words: what a status means, where the operation says it in its own words.
+        content: media types, where the operation does not tell problems as all others do.
+    """
     own = words or {}
-    return {
-        str(status): {
-            "$ref": f"#/components/responses/{_REFUSALS[status][0]}",
-            **({"description": own[status]} if status in own else {}),
-        }
-        for status in sorted({*statuses, *EVERYWHERE})
-    }
+    made: dict[str, Part] = {}
+    for status in sorted({*statuses, *EVERYWHERE}):
+        name, description, header_names = _REFUSALS[status]
+        if content is not None and status not in EVERYWHERE:
+            made[str(status)] = answer(own.get(status, description), content, *header_names)
+        else:
+            made[str(status)] = {"$ref": f"#/components/responses/{name}"}
+            if status in own:
+                made[str(status)]["description"] = own[status]
+    return made
 
 
 def responses() -> dict[str, Part]:

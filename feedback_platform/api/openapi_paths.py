@@ -23,9 +23,10 @@ from feedback_platform.api.openapi_parts import (
     ref,
 )
 from feedback_platform.api.openapi_reads import reading_paths
+from feedback_platform.api.traces import LIMITS
 from feedback_platform.contracts.events import MAX_EVENT_BYTES
+from feedback_platform.intake.otlp.decode import PROTOBUF
 
-PROTOBUF = "application/x-protobuf"
 MIB = 2**20
 _BODY_LIMIT = f"Up to {MAX_EVENT_BYTES // MIB} MiB, plain or with `Content-Encoding: gzip`, within {BODY_SECONDS:g} s."
 
@@ -110,13 +111,19 @@ def _batch() -> Operation:
 def _traces() -> Operation:
     description = (
         "OTLP/HTTP: point an OpenTelemetry exporter here (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`). Spans of model calls "
-        "become inferences, by the GenAI conventions, OpenInference or OpenLLMetry; other spans are passed over. "
-        "`partialSuccess` in the answer counts spans that were refused, and says why."
+        "become inferences, by the GenAI conventions, OpenInference or OpenLLMetry, and evaluation results feedback (for "
+        "a key with `ingest:feedback` too); other spans are passed over. `partialSuccess` in the answer counts spans that "
+        "were refused, and says why. Refusals of a whole export are a `google.rpc.Status` in the encoding of the request. "
+        f"Up to {LIMITS.body_bytes // MIB} MiB, plain or with `Content-Encoding: gzip` or `deflate`."
     )
     told = {JSON: {"schema": _TRACE_ANSWER, "example": {}}, PROTOBUF: {"schema": BINARY}}
+    refused = {JSON: {"schema": ref("RpcStatus")}, PROTOBUF: {"schema": BINARY}}
     return operation(
         "Events", "sendTraces", "Send OpenTelemetry traces of model calls", description,
-        {"200": answer("What there was to take is durable.", told), **problems(*WITH_A_KEY, *WITH_A_BODY)},
+        {
+            "200": answer("What there was to take is durable.", told),
+            **problems(*WITH_A_KEY, *WITH_A_BODY, content=refused),
+        },
         security=key_with("ingest:inference"),
         requestBody=_body({
             JSON: {"schema": {"type": "object", "properties": _TRACE_FIELDS}, "example": examples.TRACES},

@@ -24,6 +24,21 @@ Schema = dict[str, Any]
 REF = "#/components/schemas/"
 _KINDS = get_args(AnyFeedback)
 _DESCRIBED = (Accepted, BatchAnswer, Result, Version, VersionList, TokenRequest, Token, Story)
+_RPC_STATUS: Schema = {
+    "title": "RpcStatus",
+    "description": "`google.rpc.Status`: why an OTLP export was refused as a whole.",
+    "type": "object",
+    "properties": {
+        "code": {"type": "integer", "description": "A `google.rpc.Code`; the HTTP status is the one to act on."},
+        "message": {"type": "string", "description": "What is wrong and what to do."},
+        "details": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "A `google.rpc.BadRequest` that names the field at fault, where one is.",
+        },
+    },
+    "required": ["code", "message"],
+}
 _ANY_BUT_NULL = ["string", "number", "boolean", "object", "array"]
 
 
@@ -90,14 +105,14 @@ def components() -> dict[str, Schema]:
         "anyOf": [{"$ref": f"{REF}Problem"}, {"type": "null"}],
         "description": "Why it was refused.",
     }
-    return {"Feedback": _feedback(), "Batch": _batch(), **found}
+    return {"Feedback": _feedback(), "Batch": _batch(), **found, "RpcStatus": _RPC_STATUS}
 
 
 def docstring_notes(kind: type) -> dict[str, str]:
     """Field -> its line below `Attributes:` in the docstring; `a, b: text` describes both."""
     _, _, listed = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")
     return {
-        name.strip(): text.strip()[:1].upper() + text.strip()[1:]
+        name.strip(): text[:1].upper() + " ".join(text[1:].split())
         for names, text in re.findall(r"^ {4}([\w, ]+): ((?:.+\n?)(?: {8}.+\n?)*)", listed, re.MULTILINE)
         for name in names.split(",")
     }

@@ -70,6 +70,7 @@ class Server:
         found = self._tenants.get(name)
         if found is None:
             opened = open_tenant(self.settings, name)
+            opened.log.checkpoint_in_background()
             limits = opened.config.limits
             found = self._tenants[name] = OpenTenant(
                 opened,

@@ -1,5 +1,6 @@
 """`feedback serve`: the HTTP API, and beside it, with `--land`, a process that lands what it accepts."""
 
+import gc
 import ipaddress
 import subprocess
 import sys
@@ -64,11 +65,19 @@ def _run(settings: Settings, host: str, port: int, dev: bool) -> None:
                     where = socket.getsockname()
                     click.echo(f"Serving on http://{host}:{where[1]}  (documentation: http://{host}:{where[1]}/docs)")
 
-    sys.setswitchinterval(SWITCH_SECONDS)
+    prepare_interpreter()
     server = Announcing(config)
     server.run()
     if not server.started:
         raise ConfigError(f"The API could not start on {host}:{port}. Is the port taken? Choose another with --port.")
+
+
+def prepare_interpreter() -> None:
+    """Short turns for threads, and no collection of what lives as long as the server does."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _warn(state: object, dev: bool) -> None:

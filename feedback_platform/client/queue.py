@@ -20,7 +20,7 @@ class EventQueue:
     """
 
     def __init__(self, max_events: int, max_bytes: int, batch_events: int) -> None:
-        self._lock = threading.Lock()  # reentrant: a signal handler or a finaliser may log while this thread puts
+        self._lock = threading.RLock()  # reentrant: a signal handler or a finaliser may log while this thread puts
         self.settled = threading.Condition(self._lock)
         self._wake = threading.Lock()  # a binary semaphore: unlike an Event it may be released from a signal handler
         self._wake.acquire()

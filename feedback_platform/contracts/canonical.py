@@ -32,7 +32,7 @@ def canonical_json(value: object) -> str:
         NotCanonical: NaN, Infinity, an integer beyond 2^53 - 1, a lone surrogate, a key that is not a string.
     """
     try:
-        if not _exact(value):
+        if type(value) is not str and not _exact(value):
             return _careful(value)
         return msgspec.json.encode(value, order="deterministic").decode()
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -82,9 +82,15 @@ def _exact(value: object) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if isinstance(value, dict):
-        return all(key.isascii() and (type(inner) is str or _exact(inner)) for key, inner in value.items())
+        for key, inner in value.items():
+            if not key.isascii() or (type(inner) is not str and not _exact(inner)):
+                return False
+        return True
     if isinstance(value, list):
-        return all(map(_exact, value))
+        for inner in value:
+            if type(inner) is not str and not _exact(inner):
+                return False
+        return True
     if kind is int:
         return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER  # type: ignore[operator]
     if isinstance(value, float):

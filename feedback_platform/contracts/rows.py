@@ -22,21 +22,26 @@ CLOCK_SKEW = timedelta(minutes=10)
 Row = dict[str, Any]
 
 _ONE = 1_000_000
+# Fields of an inference that are columns of the same name: as they are, and as canonical JSON.
+_PLAIN = (
+    "variant", "session_id", "user_id", "confidence", "logprob", "regenerates", "parent_request_id",
+    "embedding_model", "propensity",
+)  # fmt: skip
+_JSON = (
+    "probabilities", "token_logprobs", "segments", "keys", "template", "tools", "parameters", "embedding", "items",
+    "decision", "retrieved", "route", "steps", "attributions", "system", "metadata",
+)  # fmt: skip
 
 
 def inference_rows(events: Sequence[Inference], received_at: datetime) -> list[Row]:
-    """Rows of `raw_inference_logs` without `log_seq`, in the order of the events."""
-    rows = [_inference_row(event, received_at) for event in events]
-    prompts = [row["input"] if row["last_user"] is None else normalise_text(row["last_user"]) for row in rows]
-    for row, prompt in zip(rows, prompts, strict=True):
-        row["prompt_hash"], row["output_hash"] = xxh3(prompt), xxh3(row["output"])
-    return rows
+    """Rows of `raw_inference_logs` without `log_seq` and without absent values, in the order of the events."""
+    return [_inference_row(event, received_at) for event in events]
 
 
 def feedback_rows(
     events: Sequence[AnyFeedback], received_at: datetime, ids: Sequence[str], can_review: Sequence[bool]
 ) -> list[Row]:
-    """Rows of `raw_feedback` without `log_seq`, in the order of the events.
+    """Rows of `raw_feedback` without `log_seq` and without absent values, in the order of the events.
 
     Args:
         events: parsed feedback.
@@ -45,20 +50,19 @@ def feedback_rows(
         can_review: of each event, whether its sender holds the `review` scope.
     """
     told = zip(events, ids, can_review, strict=True)
-    rows = [_feedback_row(event, received_at, feedback_id, review) for event, feedback_id, review in told]
-    for row in rows:
-        if row["output"] is not None:
-            row["output_hash"] = xxh3(row["output"])
-    return rows
+    return [_feedback_row(event, received_at, feedback_id, review) for event, feedback_id, review in told]
 
 
 def row_bytes(row: Row) -> bytes:
-    """A row as the log keeps it: JSON without its absent values."""
-    return msgspec.json.encode({name: value for name, value in row.items() if value is not None})
+    """A row as the log keeps it: JSON."""
+    return msgspec.json.encode(row)
 
 
 def _inference_row(event: Inference, received_at: datetime) -> Row:
-    return {
+    request = last_user(event.input)
+    prompt = canonical_json(event.input)
+    output = canonical_json(event.output)
+    row: Row = {
         "received_at": received_at,
         "schema_version": SCHEMA_VERSION,
         "request_id": event.request_id,
@@ -67,49 +71,35 @@ def _inference_row(event: Inference, received_at: datetime) -> Row:
         "environment": event.environment,
         "model": event.model,
         "model_version": event.model_version,
-        "variant": event.variant,
-        "session_id": event.session_id,
-        "user_id": event.user_id,
         "training_allowed": event.training_allowed,
         "is_future": event.timestamp > received_at + CLOCK_SKEW,
         "input_kind": input_kind(event.input),
-        "input": canonical_json(event.input),
-        "output": canonical_json(event.output),
-        "last_user": last_user(event.input),
-        "output_text": output_text(event.output),
-        "prompt_hash": 0,
-        "output_hash": 0,
-        "confidence": event.confidence,
-        "logprob": event.logprob,
-        "probabilities": _json(event.probabilities),
-        "token_logprobs": _json(event.token_logprobs),
-        "regenerates": event.regenerates,
-        "parent_request_id": event.parent_request_id,
-        "segments": _json(event.segments),
-        "keys": _json(event.keys),
-        "template": _json(event.template),
-        "tools": _json(event.tools),
-        "parameters": _json(event.parameters),
-        "embedding": _json(event.embedding),
-        "embedding_model": event.embedding_model,
-        "items": _json(event.items),
-        "decision": _json(event.decision),
-        "propensity": event.propensity,
-        "retrieved": _json(event.retrieved),
-        "route": _json(event.route),
-        "steps": _json(event.steps),
-        "attributions": _json(event.attributions),
-        "system": _json(event.system),
-        "metadata": _json(event.metadata),
+        "input": prompt,
+        "output": output,
+        "prompt_hash": xxh3(prompt if request is None else normalise_text(request)),
+        "output_hash": xxh3(output),
     }
+    if request is not None:
+        row["last_user"] = request
+    if (text := output_text(event.output)) is not None:
+        row["output_text"] = text
+    for name in _PLAIN:
+        value = getattr(event, name)
+        if value is not None:
+            row[name] = value
+    for name in _JSON:
+        value = getattr(event, name)
+        if value is not None and value is not UNSET:
+            row[name] = canonical_json(value)
+    return row
 
 
 def _feedback_row(event: AnyFeedback, received_at: datetime, feedback_id: str, can_review: bool) -> Row:
     event_at = event.timestamp or received_at
     source = event.source or wire.Source()
     target = event.target or wire.Target(request_id=event.request_id) if _has_target(event) else None
-    value = _value_columns(event)
-    return {
+    output = value.get("output") if (value := _value_columns(event)) else None
+    row = {
         "received_at": received_at,
         "schema_version": SCHEMA_VERSION,
         "feedback_id": feedback_id,
@@ -124,18 +114,7 @@ def _feedback_row(event: AnyFeedback, received_at: datetime, feedback_id: str, c
         "target_keys": _json(target.keys) if target else None,
         "subject_feedback_id": event.subject,
         "request_ids": _request_ids(event, target),
-        "chosen_request_id": None,
-        "rejected_request_id": None,
-        "chosen_output": None,
-        "rejected_output": None,
-        "is_tie": None,
-        "output": None,
-        "output_hash": None,
-        "score_ppm": None,
-        "label": None,
-        "verdict": None,
-        "signal": None,
-        "number": None,
+        "output_hash": None if output is None else xxh3(output),
         "rater": source.id or event.user_id or event.session_id,
         "source_kind": source.kind,
         "source_id": source.id,
@@ -148,7 +127,9 @@ def _feedback_row(event: AnyFeedback, received_at: datetime, feedback_id: str, c
         "segments": _json(event.segments),
         "explanation": event.explanation,
         "metadata": _json(event.metadata),
-    } | value
+        **value,
+    }
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def derived_id(event: AnyFeedback, tenant: str, key: bytes) -> str:

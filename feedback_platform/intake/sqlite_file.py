@@ -17,6 +17,8 @@ from feedback_platform.intake.log_files import check_sqlite, make_folder, one_at
 
 SCHEMA_VERSION = 2
 BUSY_MS = 60_000
+CHECKPOINT_PAGES, BEHIND_PAGES = 4_000, 16_000
+CHECKPOINT_SECONDS = 0.25
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,6 +62,8 @@ class SqliteFile:
         check_sqlite(apsw.sqlite_lib_version())
         self.path = path
         self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._checkpointer: threading.Thread | None = None
         make_folder(path.parent)
         # SQLite does not wait for its turn to switch a new file to the write-ahead log, so we queue for it.
         with one_at_a_time(path.parent), self._guard():
@@ -71,8 +75,31 @@ class SqliteFile:
 
     def close(self) -> None:
         """Release the file."""
+        self._stop.set()
+        if self._checkpointer is not None:
+            self._checkpointer.join()
         with self._guard():
             self.db.close()
+
+    def checkpoint_in_background(self) -> None:
+        """Move the write-ahead log into the file from a thread of its own, so that no commit has to wait for that.
+
+        Commits still do it themselves when the log grows far, which bounds it.
+        """
+        if self._checkpointer is None:
+            self.db.execute(f"PRAGMA wal_autocheckpoint = {BEHIND_PAGES}")
+            self._checkpointer = threading.Thread(target=self._keep_checkpointed, name="checkpointer", daemon=True)
+            self._checkpointer.start()
+
+    def _keep_checkpointed(self) -> None:
+        own = apsw.Connection(str(self.path))
+        own.execute("PRAGMA synchronous = FULL")
+        while not self._stop.wait(CHECKPOINT_SECONDS):
+            try:
+                own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except apsw.Error:  # a full disk, say: commits tell of it, here the next turn tries again
+                continue
+        own.close()
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +165,7 @@ class SqliteFile:
         if str(self.value("PRAGMA journal_mode = WAL")) != "wal":
             raise LogError(f"{self.path}: no write-ahead log is possible here. Put it on a local disk.")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         if found < SCHEMA_VERSION:
             with self.transaction():
                 for version in range(int(self.value("PRAGMA user_version")) + 1, SCHEMA_VERSION + 1):

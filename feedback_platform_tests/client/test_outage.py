@@ -196,6 +196,16 @@ def test_close_sends_what_is_left_and_later_events_are_counted(make, peer):
     assert dict(balanced(client.stats()).dropped) == {"closed": 1}
 
 
+def test_close_tries_once_more_whatever_the_pause(make, peer, tmp_path):
+    client = make(spill=tmp_path / "spill")
+    peer.script.append(Reply(503, {}, {"Retry-After": "60"}))
+    log(client)
+    until(lambda: client.stats().waiting == 1)
+    client.close(5)
+    assert (balanced(client.stats()).accepted, len(peer.order)) == (1, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_close_without_spill_gives_up_in_time_and_says_so(make, peer, caplog):
     peer.stop()
     client = make()

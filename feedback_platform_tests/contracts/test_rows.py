@@ -17,12 +17,27 @@ from feedback_platform_tests.contracts.test_events import FULL, INFERENCE, feedb
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
+def whole(row, contract):
+    """The row with its absent values, in the order of the table."""
+    assert set(row) <= set(contract.names())
+    assert None not in row.values()
+    return {name: row.get(name) for name in contract.names() if name != "log_seq"}
+
+
 def inference_row(**changes):
-    return inference_rows([parse_inference(INFERENCE | changes)], NOW)[0]
+    return whole(inference_rows([parse_inference(INFERENCE | changes)], NOW)[0], RAW_INFERENCE_LOGS)
 
 
 def feedback_row(kind, value, *, can_review=False, **more):
-    return feedback_rows([parse_feedback(feedback(kind, value, **more))], NOW, ["f-1" if "feedback_id" not in more else more["feedback_id"]], [can_review])[0]
+    return whole(
+        feedback_rows(
+            [parse_feedback(feedback(kind, value, **more))],
+            NOW,
+            ["f-1" if "feedback_id" not in more else more["feedback_id"]],
+            [can_review],
+        )[0],
+        RAW_FEEDBACK,
+    )
 
 
 def chat(*turns):
@@ -44,10 +59,20 @@ ALL_KINDS = [
 ]
 
 
-def test_rows_have_exactly_the_columns_of_their_tables_in_order():
-    assert ("log_seq", *inference_row()) == RAW_INFERENCE_LOGS.names()
-    for kind, value in ALL_KINDS:
-        assert ("log_seq", *feedback_row(kind, value)) == RAW_FEEDBACK.names()
+def test_every_column_is_filled_by_some_event_and_no_other_is():
+    full = inference_rows([parse_inference(FULL)], NOW)[0]
+    assert {*full, "log_seq"} == set(RAW_INFERENCE_LOGS.names())
+    filled = {"log_seq"}
+    other_way = ("preference_pair", {"chosen": {"output": "a"}, "rejected": {"request_id": "r-2"}})
+    for kind, value in [*ALL_KINDS, other_way]:
+        event = feedback(kind, value, segments={"a": "b"}, explanation="x", metadata={}, user_id="u", session_id="s",
+                         model_version="1", source={"kind": "human", "id": "r", "client": "c"})  # fmt: skip
+        filled |= set(feedback_rows([parse_feedback(event)], NOW, ["f"], [False])[0])
+    targets = ({"session_id": "z"}, {"keys": {"a": "1"}}, {"request_id": "q", "item_id": "i"})
+    for target in targets:
+        body = {"feedback_type": "thumbs", "feedback_value": {"up": True}, "target": target}
+        filled |= set(feedback_rows([parse_feedback(body)], NOW, ["f"], [False])[0])
+    assert filled == set(RAW_FEEDBACK.names())
 
 
 def test_rows_satisfy_the_contracts_of_their_tables():
@@ -69,7 +94,7 @@ def test_logged_json_is_read_back_in_bulk_with_the_same_values(tmp_path):
         db.execute("SET TimeZone = 'UTC'")
         query = "SELECT * FROM read_json(?, columns = ?, format = 'newline_delimited')"
         read = db.sql(query, params=[str(path), types]).to_arrow_table()
-    assert [{name: row[name] for name in rows[0]} for row in read.to_pylist()] == rows
+    assert read.to_pylist() == [{name: row.get(name) for name in types} for row in rows]
 
 
 def test_the_future_is_flagged_and_kept():
@@ -177,7 +202,7 @@ def test_values_fill_their_columns(kind, value, expected):
 )
 def test_targets_fill_their_columns(target, expected):
     body = {"feedback_type": "thumbs", "feedback_value": {"up": True}, "target": target}
-    row = feedback_rows([parse_feedback(body)], NOW, ["f-1"], [False])[0]
+    row = whole(feedback_rows([parse_feedback(body)], NOW, ["f-1"], [False])[0], RAW_FEEDBACK)
     names = ("kind", "request_id", "part_id", "session_id", "keys")
     assert (*(row[f"target_{name}"] for name in names), row["request_ids"]) == expected
 

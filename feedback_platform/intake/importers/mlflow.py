@@ -56,10 +56,10 @@ def _events(record: Record, options: Options) -> Iterator[Item]:
         if span not in calls:
             yield Skipped("not_a_model_call")
             continue
-        item = inference(span, trace, record, options)
-        if isinstance(item, Found):
-            known[span.span_id] = span
-        yield item
+        for item in inference(span, trace, record, options):
+            if isinstance(item, Found) and item.kind == "inference":
+                known[span.span_id] = span
+            yield item
     yield from (feedback(entry, _judged(trace, entry, known), record) for entry in trace.assessments)
 
 

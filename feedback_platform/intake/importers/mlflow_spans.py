@@ -1,21 +1,22 @@
 """One MLflow trace, as its client writes it, and its model calls as inferences. No files, no assessments.
 
-The client writes ids in base64 and every attribute as JSON text, also plain strings.
+The client writes ids in base64 and every attribute as JSON text, also plain strings. Spans that came to MLflow over
+OpenTelemetry keep the attributes of their convention beside MLflow's own reading of them; they are mapped from those.
 """
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from feedback_platform.intake.importers.foreign import Found, Item, Options, Skipped
+from feedback_platform.intake.importers.foreign import Found, Item, Misunderstood, Options, Skipped
 from feedback_platform.intake.importers.ids import instant, wire_time
 from feedback_platform.intake.importers.mapped_values import (
     as_list,
     as_object,
     chat_input,
     chat_output,
-    held,
     is_messages,
     latency_ms,
     named,
@@ -24,9 +25,14 @@ from feedback_platform.intake.importers.mapped_values import (
     short_map,
 )
 from feedback_platform.intake.importers.record_files import Record
+from feedback_platform.intake.importers.values import json_in
+from feedback_platform.intake.otlp.inferences import Defaults
+from feedback_platform.intake.otlp.mapping import map_spans
+from feedback_platform.intake.otlp.spans import STATUS_ERROR, Decoded, Span, Value
 
 MODEL_CALLS = ("LLM", "CHAT_MODEL")
 _ERROR = "STATUS_CODE_ERROR"
+_CONVENTIONS = ("openinference.span.kind", "gen_ai.operation.name")
 _OURS = ("model", "tools")
 _MODEL_NAMES = ("mlflow.llm.model", "gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 
@@ -37,6 +43,7 @@ class Call:
 
     trace_id: str
     span_id: str
+    parent_id: str
     name: str
     start_ns: int
     end_ns: int
@@ -86,12 +93,35 @@ def is_model_call(span: Call) -> bool:
     return span.attributes.get("mlflow.spanType") in MODEL_CALLS
 
 
-def inference(span: Call, trace: Trace, record: Record, options: Options) -> Item:
+def inference(span: Call, trace: Trace, record: Record, options: Options) -> Iterator[Item]:
     """A span as an inference; a span that has not ended is skipped."""
     if not span.end_ns:
-        return Skipped("unfinished")
-    inputs = held(span.attributes.get("mlflow.spanInputs"))
-    given, beside = chat_input(_unwrapped(inputs))
+        yield Skipped("unfinished")
+    elif any(key in span.attributes for key in _CONVENTIONS):
+        yield from _over_opentelemetry(span, record, options)
+    else:
+        yield _mapped(span, trace, record, options)
+
+
+def _over_opentelemetry(span: Call, record: Record, options: Options) -> Iterator[Item]:
+    attributes = {key: value for key, value in span.attributes.items() if not key.startswith("mlflow.")}
+    status = STATUS_ERROR if span.status.get("code") == _ERROR else 0
+    sent = Span(
+        record.line - 1, span.trace_id, span.span_id, span.parent_id, span.name, 0, span.start_ns, span.end_ns,
+        cast(dict[str, Value], attributes), status_code=status, status_message=str(span.status.get("message") or ""),
+    )  # fmt: skip
+    defaults = Defaults(options.model, options.model_version, options.task, options.environment)
+    found = map_spans(Decoded((sent,)), defaults)
+    for event in found.mapped:
+        yield Found(event.kind, event.event, record.path, record.line)
+    for misfit in found.misfits:
+        yield Misunderstood(misfit.kind, misfit.message, misfit.body, record.path, record.line)
+    for reason, count in found.skipped.items():
+        yield from [Skipped(reason)] * count
+
+
+def _mapped(span: Call, trace: Trace, record: Record, options: Options) -> Item:
+    given, beside = chat_input(_unwrapped(span.attributes.get("mlflow.spanInputs")))
     if given is None:
         return record.misunderstood("inference", f"span {span.span_id} has no inputs")
     who = origin(options, _model(span, beside), named(trace.metadata.get("mlflow.modelId")))
@@ -106,7 +136,7 @@ def inference(span: Call, trace: Trace, record: Record, options: Options) -> Ite
         "request_id": span.request_id,
         "timestamp": wire_time(end),
         "input": given,
-        "output": chat_output(held(span.attributes.get("mlflow.spanOutputs"))),
+        "output": chat_output(span.attributes.get("mlflow.spanOutputs")),
         **present(
             parameters={key: value for key, value in beside.items() if key not in _OURS},
             template=_template(trace),
@@ -138,13 +168,14 @@ def _spans(value: object) -> list[tuple[tuple[bool, int, str], Call]]:
         span = Call(
             _hex(body.get("trace_id")),
             _hex(body.get("span_id")),
+            _hex(body["parent_span_id"]) if body.get("parent_span_id") else "",
             str(body.get("name") or ""),
             _nanoseconds(start),
             _nanoseconds(body.get("end_time_unix_nano")),
             as_object(body.get("status")),
-            {key: held(inner) for key, inner in as_object(body.get("attributes")).items()},
+            {key: json_in(inner) for key, inner in as_object(body.get("attributes")).items()},
         )
-        found.append(((bool(body.get("parent_span_id")), span.start_ns, span.span_id), span))
+        found.append(((bool(span.parent_id), span.start_ns, span.span_id), span))
     return found
 
 

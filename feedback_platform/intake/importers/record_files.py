@@ -129,13 +129,15 @@ def _in_microseconds(column: pa.Array) -> pa.Array:
 
 def _plain(value: object) -> object:
     """Parquet's own types as JSON has them; a map arrives as a list of pairs."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         if value and all(isinstance(inner, tuple) for inner in value):
-            return {str(key): _plain(inner) for key, inner in value}
+            return {str(_plain(key)): _plain(inner) for key, inner in value}
         return [_plain(inner) for inner in value]
     return value if isinstance(value, str | int | float | None) else str(value)
 

@@ -3,6 +3,7 @@
 Names are taken in lowerCamelCase and, beyond the standard, as the protobuf spells them; enums as numbers or names.
 """
 
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from feedback_platform.intake.otlp.spans import (
 )
 
 _Object = Mapping[str, object]
+_HEX = re.compile(r"[0-9a-fA-F]*")
 _ENUMS = {
     "SPAN_KIND_UNSPECIFIED": 0, "SPAN_KIND_INTERNAL": 1, "SPAN_KIND_SERVER": 2, "SPAN_KIND_CLIENT": 3,
     "SPAN_KIND_PRODUCER": 4, "SPAN_KIND_CONSUMER": 5,
@@ -234,6 +236,6 @@ def _enum(owner: _Object, name: str) -> int:
 
 def _hex(owner: _Object, name: str) -> str:
     text = _text(owner, name)
-    if not all(char in "0123456789abcdefABCDEF" for char in text):
+    if not _HEX.fullmatch(text):
         raise SpanError(f"`{name}` {text[:40]!r} is not hex, which OTLP/JSON uses for ids instead of base64.")
     return text.lower()

@@ -13,6 +13,7 @@ Ids and times are the tools' own and differ at each run, so the tests state no i
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,39 @@ def corrected(n: int) -> str:
     return f"{n} weeks have {7 * n} days."
 
 
+def chain_attributes(n: int) -> dict[str, Any]:
+    """Of the step that called the model."""
+    return {"openinference.span.kind": "CHAIN", "input.value": question(n), "output.value": answer(n), **who(n)}
+
+
+def who(n: int) -> dict[str, str]:
+    """Who asked."""
+    return {"session.id": f"session-{n // 3}", "user.id": f"user-{n % 4}"}
+
+
+def call_attributes(n: int) -> dict[str, Any]:
+    """Of the model call."""
+    return {
+        "openinference.span.kind": "LLM",
+        "llm.model_name": MODEL,
+        "llm.invocation_parameters": json.dumps({"temperature": 0.2}),
+        "llm.input_messages.0.message.role": "system",
+        "llm.input_messages.0.message.content": "Be short.",
+        "llm.input_messages.1.message.role": "user",
+        "llm.input_messages.1.message.content": question(n),
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.content": answer(n),
+        "llm.token_count.prompt": 12,
+        "llm.token_count.completion": 6,
+        "llm.prompt_template.template": "How many days are in {n} weeks?",
+        "llm.prompt_template.version": "v2",
+        "llm.prompt_template.variables": json.dumps({"n": n}),
+        "metadata": json.dumps({"team": "calendar" if n % 2 else "school"}),
+        "tag.tags": ["days"],
+        **who(n),
+    }
+
+
 def write(name: str, text: str) -> None:
     """Write a fixture without the names of this machine; JSON may stand in JSON, so quotes may be escaped."""
     text = re.sub(r'(mlflow\.user\\*":\s*\\*")[^"\\]*', r"\1someone", text)
@@ -64,6 +98,53 @@ def mlflow_fixtures(work: Path) -> None:
     write("mlflow_trace_pretty.json", exported[0].to_json(pretty=True) + "\n")
     rows = mlflow.search_traces(max_results=CONVERSATIONS, order_by=["timestamp_ms ASC"]).head(3)
     write("mlflow_search_traces.json", rows.to_json(orient="records"))
+    _mlflow_over_opentelemetry(mlflow, work)
+
+
+def _mlflow_over_opentelemetry(mlflow: Any, work: Path) -> None:
+    """A trace that was sent to the server as OTLP by other instrumentation, with a vote."""
+    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--port", str(PORT), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{work}/otlp.db", "--default-artifact-root", "mlruns"]
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=env, start_new_session=True, **silent) as run:  # type: ignore[call-overload]
+        try:
+            base = f"http://127.0.0.1:{PORT}"
+            _until(f"{base}/health")
+            headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": "0"}
+            urllib.request.urlopen(urllib.request.Request(f"{base}/v1/traces", _export(), headers)).close()
+            mlflow.set_tracking_uri(base)
+            [trace] = mlflow.search_traces(locations=["0"], return_type="list")
+            person = mlflow.entities.AssessmentSource("HUMAN", "rater-1")
+            mlflow.log_feedback(trace_id=trace.info.trace_id, name="thumbs", value=True, source=person)
+            write("mlflow_otlp_trace.json", mlflow.get_trace(trace.info.trace_id).to_json() + "\n")
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def _export() -> bytes:
+    """A chain and its model call as an OTLP export, with the attributes of OpenInference."""
+    common = import_module("opentelemetry.proto.common.v1.common_pb2")
+    tree = import_module("opentelemetry.proto.trace.v1.trace_pb2")
+    service = import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+    def pairs(attributes: dict[str, Any]) -> list[Any]:
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in attributes.items()}
+        return [common.KeyValue(key=k, value=common.AnyValue(string_value=v)) for k, v in texts.items()]
+
+    now, trace_id, root, leaf = time.time_ns(), bytes(range(1, 17)), bytes(range(1, 9)), bytes(range(9, 17))
+    spans = [
+        tree.Span(
+            trace_id=trace_id, span_id=own, parent_span_id=parent, name=name, attributes=pairs(attributes),
+            start_time_unix_nano=now - 2 * 10**9, end_time_unix_nano=now - 10**9,
+        )
+        for own, parent, name, attributes in (
+            (root, b"", "days_bot", chain_attributes(3)), (leaf, root, "call", call_attributes(3))
+        )
+    ]  # fmt: skip
+    groups = [tree.ResourceSpans(scope_spans=[tree.ScopeSpans(spans=spans)])]
+    return bytes(service.ExportTraceServiceRequest(resource_spans=groups).SerializeToString())
 
 
 def _mlflow_trace(mlflow: Any, n: int) -> str:
@@ -160,27 +241,7 @@ def _phoenix_exports(base: str) -> None:
 
 def _phoenix_trace(tracer: Any, n: int) -> tuple[str, str]:
     """A chain and its model call, with the attributes of OpenInference; ids of the trace and of the call."""
-    who = {"session.id": f"session-{n // 3}", "user.id": f"user-{n % 4}"}
-    chain = {"openinference.span.kind": "CHAIN", "input.value": question(n), "output.value": answer(n), **who}
-    call = {
-        "openinference.span.kind": "LLM",
-        "llm.model_name": MODEL,
-        "llm.invocation_parameters": json.dumps({"temperature": 0.2}),
-        "llm.input_messages.0.message.role": "system",
-        "llm.input_messages.0.message.content": "Be short.",
-        "llm.input_messages.1.message.role": "user",
-        "llm.input_messages.1.message.content": question(n),
-        "llm.output_messages.0.message.role": "assistant",
-        "llm.output_messages.0.message.content": answer(n),
-        "llm.token_count.prompt": 12,
-        "llm.token_count.completion": 6,
-        "llm.prompt_template.template": "How many days are in {n} weeks?",
-        "llm.prompt_template.version": "v2",
-        "llm.prompt_template.variables": json.dumps({"n": n}),
-        "metadata": json.dumps({"team": "calendar" if n % 2 else "school"}),
-        "tag.tags": ["days"],
-        **who,
-    }
+    chain, call = chain_attributes(n), call_attributes(n)
     with (
         tracer.start_as_current_span("days_bot", attributes=chain),
         tracer.start_as_current_span("call", attributes=call) as span,

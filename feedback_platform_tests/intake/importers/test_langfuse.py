@@ -158,6 +158,20 @@ def test_every_file_format_gives_the_same_events(found, tmp_path, form):
     assert (read.inferences, read.feedback, read.skipped) == (found.inferences, found.feedback, found.skipped)
 
 
+def test_parquet_with_times_and_bytes_for_text_gives_the_same_events(found, tmp_path):
+    """As a column store may write it: its own time types, and text that is not marked as text."""
+    table = pq.read_table(io.BytesIO(as_parquet(SCORES)))
+    for place, name in enumerate(table.column_names):
+        if name in ("timestamp", "created_at", "updated_at"):
+            table = table.set_column(place, name, table[name].cast(pa.timestamp("ns")))
+        elif pa.types.is_string(table.schema.field(name).type):
+            table = table.set_column(place, name, table[name].cast(pa.binary()))
+    folder = export(tmp_path / "typed", observations_v2=OBSERVATIONS)
+    (folder / "project" / "scores").mkdir()
+    pq.write_table(table, folder / "project" / "scores" / "typed.parquet")
+    assert gather(langfuse, folder).feedback == found.feedback
+
+
 def test_a_generation_arrives_with_all_it_says(tmp_path):
     [event] = gather(langfuse, export(tmp_path, observations_v2=[observation(FIRST)])).inferences
     assert event == {

@@ -7,6 +7,8 @@ weeks, every fifth answer is wrong, every twelfth trace has no model call, of th
 import json
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feedback_platform.errors import ImportFormatError, NotFoundError
@@ -141,6 +143,42 @@ def _vote(assessment_id, trace):
         "source": {"source_type": "HUMAN", "source_id": "someone"}, "create_time": "2026-01-01T00:00:00Z",
         "last_update_time": "2026-01-01T00:00:00Z", "feedback": {"value": True}, "valid": True,
     }  # fmt: skip
+
+
+def test_a_span_that_came_over_opentelemetry_is_mapped_as_if_it_had_come_to_us():
+    found = gather(mlflow, DATA / "mlflow_otlp_trace.json")
+    [call], [vote] = found.inferences, found.feedback
+    assert call["input"] == {
+        "messages": [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": "How many days are in 3 weeks?"},
+        ]
+    }
+    assert (call["output"], call["model"], call["user_id"]) == ("3 weeks have 21 days.", "small-chat-1", "user-3")
+    assert call["request_id"] == "0102030405060708090a0b0c0d0e0f10-090a0b0c0d0e0f10"
+    assert vote["request_id"] == call["request_id"]
+    assert call["template"]["variables"] == {"n": 3}
+
+
+def test_an_answer_that_is_json_text_stays_text(tmp_path):
+    answer = '{"days": 21}'
+    outputs = json.dumps({"role": "assistant", "content": answer})
+    path = changed(tmp_path, lambda t: t["data"]["spans"][1]["attributes"].update({"mlflow.spanOutputs": outputs}))
+    assert gather(mlflow, path).inferences[0]["output"] == answer
+    path = changed(
+        tmp_path, lambda t: t["data"]["spans"][1]["attributes"].update({"mlflow.spanOutputs": json.dumps(answer)})
+    )
+    assert gather(mlflow, path).inferences[0]["output"] == answer
+
+
+def test_a_parquet_file_of_traces_gives_the_same_events(found, tmp_path):
+    path = tmp_path / "traces.parquet"
+    pq.write_table(pa.table({"trace_id": [str(n) for n, _ in enumerate(lines())], "trace": lines()}), path)
+    read = gather(mlflow, path)
+    assert (read.inferences, read.feedback, read.skipped) == (found.inferences, found.feedback, found.skipped)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ImportFormatError, match=r"traces\.parquet"):
+        gather(mlflow, path)
 
 
 def test_an_assessment_of_a_step_that_is_no_call_is_skipped(tmp_path):

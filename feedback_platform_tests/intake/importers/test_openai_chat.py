@@ -24,7 +24,7 @@ def request(**fields):
 
 
 def choice(index=0, **message):
-    said = {"role": "assistant", "content": "Lima.", "refusal": None, "annotations": []}
+    said: dict[str, object] = {"role": "assistant", "content": "Lima.", "refusal": None, "annotations": []}
     return {"index": index, "message": {**said, **message}, "logprobs": None, "finish_reason": "stop"}
 
 

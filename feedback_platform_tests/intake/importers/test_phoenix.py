@@ -6,6 +6,7 @@ number n asks for the days in n weeks, every fifth answer is wrong and corrected
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,34 @@ def test_a_page_and_a_data_frame_of_the_same_spans_give_the_same_events(found):
     assert sorted(gather(phoenix, FRAME).inferences, key=lambda e: e["request_id"]) == in_order
     rows = sorted(gather(phoenix, ROWS).inferences, key=lambda e: e["request_id"])  # pandas cuts times to milliseconds
     assert [e["input"] for e in rows] == [e["input"] for e in in_order]
+
+
+def nested(attributes):
+    """Dotted names as objects, numbered ones as lists."""
+    tree: dict[str, Any] = {}
+    for key, value in attributes.items():
+        node = tree
+        *path, last = key.split(".")
+        for step in path:
+            node = node.setdefault(step, {})
+        node[last] = value
+
+    def listed(node):
+        if not isinstance(node, dict):
+            return node
+        inner = {key: listed(value) for key, value in node.items()}
+        return [inner[key] for key in sorted(inner, key=int)] if inner and all(map(str.isdigit, inner)) else inner
+
+    return listed(tree)
+
+
+def test_nested_attributes_are_the_same_attributes(found, tmp_path):
+    page = json.loads(PAGE.read_text(encoding="utf-8"))
+    spans = [span | {"attributes": nested(span["attributes"])} for span in page["data"]]
+    assert spans[1]["attributes"]["llm"]["input_messages"][0]["message"]["role"] == "system"
+    path = tmp_path / "spans.json"
+    path.write_text(json.dumps(spans), encoding="utf-8")
+    assert gather(phoenix, path).inferences == found.inferences
 
 
 def test_objects_and_rows_of_annotations_give_the_same_events(found):

@@ -206,7 +206,7 @@ def test_dialects_and_gzip(tmp_path):
         ({**INFERENCE, "model.name": "id"}, "inference", "Fields of model: none"),
         ({**FEEDBACK, "feedback_value.score": "y"}, "feedback", "Fields of feedback_value: name, value"),
         ({**FEEDBACK, "feedback_type": {"const": "star"}}, "feedback", "feedback_type 'star' is not known. Types: thumbs"),
-        ({**INFERENCE, "session_id": "who"}, "inference", r"session_id names 'who', which .*csv does not have. Its columns: id, at"),
+        ({**INFERENCE, "session_id": "who"}, "inference", r"names 'who', which .*csv does not have. Its columns: id, at"),
         ({**INFERENCE, "input": {"columns": ["x", "z"]}}, "inference", "names 'z'"),
         ({**INFERENCE, "session_id": {"colum": "id"}}, "inference", "takes a column's name or"),
         ({**INFERENCE, "session_id": {"column": "id", "const": 1}}, "inference", "exactly one of"),
