@@ -82,6 +82,11 @@ test-duckdb15: $(BIN)/python
 
 # Half an hour and 40 GB of disk at full size; `python benchmarks/bench_compile.py -h` tells how to make it smaller.
 bench: setup
+	$(BIN)/python benchmarks/intake.py single
+	$(BIN)/python benchmarks/intake.py batch
+	$(BIN)/python benchmarks/bench_client.py
+	$(BIN)/python benchmarks/bench_privacy.py
+	$(BIN)/python benchmarks/bench_guards.py
 	$(BIN)/python benchmarks/bench_choices.py
 	$(BIN)/python benchmarks/bench_compile.py first
 	$(BIN)/python benchmarks/bench_compile.py increment
@@ -96,8 +101,11 @@ dagster-home:
 demo: $(VENV)/.stamp-runtime dagster-home
 	DAGSTER_HOME="$(DAGSTER_HOME_DIR)" $(BIN)/feedback demo
 
-# Loopback only: the UI has no login.
+# Loopback only: the UI has no login, and the API asks for no key. Whichever way this ends, the API ends with it.
+API_PORT ?= 8700
 dev: $(VENV)/.stamp-runtime dagster-home
+	@$(BIN)/feedback serve --dev --land --port $(API_PORT) & api=$$!; \
+	trap 'kill $$api 2>/dev/null; wait $$api 2>/dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
 	DAGSTER_HOME="$(DAGSTER_HOME_DIR)" $(BIN)/dagster dev --host 127.0.0.1
 
 # State in FEEDBACK_HOME is never touched.

@@ -16,10 +16,10 @@ _HOW = "Send `Authorization: Bearer fp_...`; an operator makes a key with `feedb
 
 
 def principal(server: Server, call: Call, *scopes: Scope) -> Principal:
-    """The speaker with a key, who holds one of the scopes.
+    """The speaker with a key, who holds one of the scopes; what brings no body is checked for its signature here.
 
     Raises:
-        AccessError: no key, not a good one, not from here, or without the scopes.
+        AccessError: no key, not a good one, not from here, without the scopes, or not signed.
     """
     presented = _bearer(call)
     if presented is None and server.dev:
@@ -33,6 +33,8 @@ def principal(server: Server, call: Call, *scopes: Scope) -> Principal:
     require_origin(speaker, call.header(b"origin"))
     if scopes and speaker.scopes.isdisjoint(scopes):
         speaker.require(scopes[0])
+    if call.scope["method"] in ("GET", "HEAD"):
+        check_signature(speaker, call, b"")
     return speaker
 
 
@@ -69,7 +71,7 @@ def cors_origin(server: Server, call: Call) -> str | None:
     origin = call.header(b"origin")
     if origin is None:
         return None
-    patterns = [p for opened in server.tenants().values() for p in opened.tenant.config.origins]
+    patterns = [p for origins in server.origins.values() for p in origins]
     patterns += [p for key in server.keys.list() for p in key.origins]
     return origin if allowed(origin, patterns) else None
 

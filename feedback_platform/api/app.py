@@ -9,7 +9,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feedback_platform.api.access import cors_origin
-from feedback_platform.api.call import Call, Header
+from feedback_platform.api.call import Call
 from feedback_platform.api.datasets import export_version, list_versions
 from feedback_platform.api.events import get_event
 from feedback_platform.api.health import healthz, metrics, problem_page, readyz
@@ -61,7 +61,7 @@ class _Endpoint:
             if self.for_pages and (origin := cors_origin(self.server, call)) is not None:
                 call.always += [(b"access-control-allow-origin", origin.encode()), (b"vary", b"origin")]
             await self._handle(call)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             await self._tell(call, error)
         self.seconds.observe(time.perf_counter() - began)
         self.server.metrics.count_request(self.path, call.status)

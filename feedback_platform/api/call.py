@@ -131,8 +131,9 @@ class Call:
     async def answer(self, status: int, content: bytes, headers: Iterable[Header] = (_JSON_TYPE,)) -> None:
         """Send the answer."""
         self.status = status
-        length = (b"content-length", str(len(content)).encode())
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.always, length]})
+        length = () if status == 204 else ((b"content-length", str(len(content)).encode()),)  # RFC 9110, 8.6
+        start = {"type": "http.response.start", "status": status, "headers": [*headers, *self.always, *length]}
+        await self._send(start)
         await self._send({"type": "http.response.body", "body": content})
 
     async def answer_json(self, status: int, facts: object, headers: Iterable[Header] = ()) -> None:

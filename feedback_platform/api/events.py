@@ -8,6 +8,7 @@ from feedback_platform.api.problems import Problem
 from feedback_platform.api.server import Server
 from feedback_platform.compile.explain import Accepted, Explanation, explain
 from feedback_platform.compile.known import all_names
+from feedback_platform.errors import AccessError
 from feedback_platform.intake.tenants import Tenant
 
 MAX_ID = 128
@@ -16,6 +17,9 @@ MAX_ID = 128
 async def get_event(server: Server, call: Call) -> None:
     """`GET /v1/events/{id}`: of the caller's own tenant; another tenant's id is as unknown as one that never was."""
     speaker = principal(server, call, "ingest:inference", "ingest:feedback", "read:dataset", "review", "admin")
+    if speaker.origins:
+        fix = "Whoever opens the page can read it; ask from a server, with another key."
+        raise AccessError("scope_missing", f"A key that is bound to web pages may only send. {fix}", 403)
     server.take(speaker, 1)
     event_id = call.scope["path_params"]["event_id"]
     if len(event_id) > MAX_ID:

@@ -8,7 +8,8 @@ from feedback_platform.api.call import Call
 from feedback_platform.api.problems import API_REASONS, Problem
 from feedback_platform.api.server import Server
 from feedback_platform.contracts.events import REASONS
-from feedback_platform.intake.log import STREAMS
+from feedback_platform.intake.log import STREAMS, Stream
+from feedback_platform.intake.tenants import Tenant
 
 METRICS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
@@ -41,11 +42,16 @@ async def metrics(server: Server, call: Call) -> None:
     principal(server, call, "admin")
     for name, opened in server.tenants().items():
         server.metrics.waiting.labels(name).set(opened.queue.waiting_events)
-        for stream in STREAMS:
-            server.metrics.accepted.labels(name, stream).set(opened.tenant.log.head(stream))
+        # In a thread: the log is locked while a write waits for another process.
+        for stream, head in (await asyncio.to_thread(_heads, opened.tenant)).items():
+            server.metrics.accepted.labels(name, stream).set(head)
         for detector, found in opened.tenant.privacy.counts().found.items():
             server.metrics.personal.labels(name, detector).set(found)
     await call.answer(200, server.metrics.text(), [(b"content-type", METRICS_TYPE)])
+
+
+def _heads(tenant: Tenant) -> dict[Stream, int]:
+    return {stream: tenant.log.head(stream) for stream in STREAMS}
 
 
 async def problem_page(server: Server, call: Call) -> None:

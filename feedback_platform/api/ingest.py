@@ -1,5 +1,7 @@
 """Events in: one inference, one feedback, a batch of both. An answer of 202 says that the event is durable."""
 
+import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +23,8 @@ from feedback_platform.intake.log import Receipt
 
 MAX_BATCH_BYTES = 64 * 2**20
 MAX_BATCH_EVENTS = 10_000
+MAX_LINES = 4 * MAX_BATCH_EVENTS  # blank ones included
+MAX_COMMAS = 500_000
 
 SCOPE: dict[Kind, Scope] = {"inference": "ingest:inference", "feedback": "ingest:feedback"}
 NO_STORE: tuple[Header, ...] = ((b"cache-control", b"no-store"),)
@@ -103,8 +107,7 @@ async def post_batch(server: Server, call: Call) -> None:
     texts = _lines(body) if call.media_type == NDJSON else _elements(body)
     del body
     if len(texts) > MAX_BATCH_EVENTS:
-        fix = f"A batch may have {MAX_BATCH_EVENTS} events and this one has {len(texts)}; send it in parts."
-        raise Problem(413, "batch_too_large", fix)
+        raise _too_many()
     server.take(speaker, len(texts))
     answer = await _take_in(server, speaker, texts, call.endpoint)
     await call.answer_json(207 if answer.refused else 202, answer, NO_STORE)
@@ -173,15 +176,41 @@ def _restricted(event: AnyFeedback, bearer: FeedbackToken) -> AnyFeedback:
 
 
 def _lines(body: bytes) -> list[tuple[int, bytes]]:
+    if body.count(b"\n") + body.count(b"\r") > MAX_LINES:  # each line costs some 40 bytes, however short it is
+        raise _too_many()
     return [(number, text) for number, text in enumerate(body.splitlines(), 1) if text.strip()]
 
 
 def _elements(body: bytes) -> list[tuple[int, bytes]]:
     try:
+        if body.count(b",") > MAX_COMMAS:
+            _check_count(body.decode())
         return [(number, bytes(raw)) for number, raw in enumerate(_RAW_LIST.decode(body), 1)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         fix = f"A batch is a JSON array of events, or NDJSON with Content-Type: {NDJSON} ({error})."
         raise Problem(400, "body_not_ours", fix) from None
+
+
+def _check_count(text: str) -> None:
+    """Refuse an array of too many elements before there is an object for each: 64 MiB of `1,` would need gigabytes.
+
+    Raises:
+        Problem: 413, too many.
+        ValueError: what there is of it up to the limit is no JSON.
+    """
+    after_space, read = re.compile(r"[ \t\n\r]*").match, json.JSONDecoder().raw_decode
+    place = text.find("[") + 1
+    for _ in range(MAX_BATCH_EVENTS):
+        _, place = read(text, cast(re.Match[str], after_space(text, place)).end())
+        place = cast(re.Match[str], after_space(text, place)).end()
+        if text[place : place + 1] != ",":
+            return  # its end, or whatever the real reader says of it
+        place += 1
+    raise _too_many()
+
+
+def _too_many() -> Problem:
+    return Problem(413, "batch_too_large", f"A batch may have {MAX_BATCH_EVENTS} events; send it in parts.")
 
 
 def _kind(text: bytes) -> Kind:

@@ -34,9 +34,13 @@ API_REASONS: Mapping[str, str] = {
     "path_unknown": "there is nothing at this path",
     "method_unknown": "the path does not take this method",
     "not_found": "there is no such thing, or it is not yours",
+    "range_unsatisfiable": "the byte range begins behind the end",
     "export_impossible": "the version has nothing in this format",
+    "export_in_progress": "the export is being made; ask again",
     "overloaded": "too much waits to be written",
     "log_unavailable": "the event log cannot be written",
+    "keys_unavailable": "the API keys cannot be read",
+    "tenant_unavailable": "the tenant cannot be served; its operator finds the cause in the server's log",
     "internal": "the server has a fault; it was logged",
     "key_missing": "no API key was sent",
     "key_malformed": "what was sent is not an API key",
@@ -46,11 +50,18 @@ API_REASONS: Mapping[str, str] = {
     "scope_missing": "the API key lacks a scope",
     "origin_refused": "the browser's origin is not allowed for this key",
     "signature_missing": "this key asks for signed requests",
+    "signature_malformed": "the signature's headers are not of their form",
+    "signature_stale": "the request was signed too long ago, or ahead of the server's clock",
     "signature_invalid": "the signature does not fit the body",
     "token_malformed": "what was sent is not a feedback token",
     "token_invalid": "the feedback token was not signed here",
     "token_expired": "the feedback token has expired",
-    "token_target": "the feedback token is for another request",
+    "token_other_request": "the feedback token is for another request",
+    "token_other_user": "the feedback names another user than the feedback token",
+    "token_target_refused": "a feedback token judges one request, no session and no business keys",
+    "token_type_refused": "the feedback token does not allow this type of feedback",
+    "token_source_refused": "a feedback token speaks for a person",
+    "token_id_refused": "with a feedback token an id must be a UUID",
 }
 
 
@@ -132,7 +143,8 @@ def of_error(error: Exception) -> Problem:
         case ExportError():
             return Problem(409, "export_impossible", str(error))
         case FeedbackPlatformError():
-            return Problem(503, "log_unavailable", str(error), retry_after=UNAVAILABLE_SECONDS)
+            detail = "This tenant cannot be served now; its operator finds the cause in the server's log."
+            return Problem(503, "tenant_unavailable", detail, retry_after=UNAVAILABLE_SECONDS)
         case _:
             return Problem(
                 500, "internal", "The server has a fault; it was logged. Nothing that has a receipt is lost."

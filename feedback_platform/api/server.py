@@ -1,18 +1,20 @@
 """What all requests share: settings, keys, open tenants with their queues, rates, counters."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from feedback_platform.api.call import Deadlines
 from feedback_platform.api.metrics import Metrics
+from feedback_platform.api.problems import Problem
 from feedback_platform.errors import RateLimited
 from feedback_platform.intake.group_commit import GroupCommit
 from feedback_platform.intake.guards.buckets import Buckets
 from feedback_platform.intake.guards.keys import KeyStore, key_store_path
 from feedback_platform.intake.guards.principal import Principal, loopback_dev
-from feedback_platform.intake.tenants import Tenant, open_tenant
+from feedback_platform.intake.tenants import Tenant, configured_origins, open_tenant
 from feedback_platform.settings import Settings
 
 FLUSH_SECONDS = 60.0
@@ -39,6 +41,8 @@ class Server:
 
     def __init__(self, settings: Settings, *, dev: bool = False) -> None:
         self.settings, self.dev = settings, dev
+        # Of tenants that nobody has called for yet too: a page's first request is a preflight, which names no tenant.
+        self.origins = configured_origins(settings)
         self.neighbour = loopback_dev(settings.tenant)
         self.metrics = Metrics()
         self.started = time.monotonic()
@@ -71,6 +75,7 @@ class Server:
         if found is None:
             opened = open_tenant(self.settings, name)
             opened.log.checkpoint_in_background()
+            self.origins[name] = opened.config.origins
             limits = opened.config.limits
             found = self._tenants[name] = OpenTenant(
                 opened,
@@ -89,8 +94,13 @@ class Server:
 
         Raises:
             RateLimited: over the key's rate.
+            Problem: 413, more at once than the rate will ever admit.
         """
-        wait = self.tenant(principal.tenant).keys.take(principal.key_id, events, time.monotonic())
+        bucket = self.tenant(principal.tenant).keys
+        wait = bucket.take(principal.key_id, events, time.monotonic())
+        if math.isinf(wait):
+            fix = f"This key may send {bucket.burst:g} events at once; send them in parts."
+            raise Problem(413, "batch_too_large", fix)
         if wait:
             raise RateLimited(min(wait, 3600), "Slow down, or ask the operator for a higher `limits.key`.")
 

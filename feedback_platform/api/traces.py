@@ -5,13 +5,14 @@ in the encoding of the request, as exporters expect, with the same statuses and 
 """
 
 import asyncio
+import logging
 
 from feedback_platform.api.access import check_signature, principal
 from feedback_platform.api.call import Call
 from feedback_platform.api.ingest import SCOPE, outcome_word
 from feedback_platform.api.problems import Problem, of_error
 from feedback_platform.api.server import Server
-from feedback_platform.errors import EventRejected, FeedbackPlatformError
+from feedback_platform.errors import EventRejected, FeedbackPlatformError, RateLimited
 from feedback_platform.intake.door import Arrival, Outcome, Unmapped
 from feedback_platform.intake.guards.principal import Principal
 from feedback_platform.intake.otlp.answer import error_status, export_response, http_status
@@ -22,17 +23,22 @@ from feedback_platform.intake.otlp.spans import Limits
 LIMITS = Limits()
 SHOWN_REASONS = 3
 
+_log = logging.getLogger("feedback_platform.api")
+
 
 async def post_traces(server: Server, call: Call) -> None:
     """Take in an export."""
     encoding = JSON if "json" in call.media_type else "application/x-protobuf"
     try:
         refused, why = await _take_in(server, call)
-    except EventRejected as refusal:
-        content = error_status(encoding, str(refusal), field=refusal.field)
-        await call.answer(http_status(refusal), content, [(b"content-type", encoding.encode())])
     except (FeedbackPlatformError, Problem) as error:
+        if isinstance(error, EventRejected) and not isinstance(error, RateLimited):
+            content = error_status(encoding, str(error), field=error.field)
+            await call.answer(http_status(error), content, [(b"content-type", encoding.encode())])
+            return
         problem = of_error(error)
+        if problem.status >= 500:
+            _log.error("%s: %s", call.endpoint, error)
         headers = [(b"content-type", encoding.encode()), *problem.headers()]
         await call.answer(problem.status, error_status(encoding, problem.detail), headers)
     else:

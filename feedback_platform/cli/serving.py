@@ -43,6 +43,8 @@ def _run(settings: Settings, host: str, port: int, dev: bool) -> None:
     from feedback_platform.api.server import Server
 
     state = Server(settings, dev=dev)
+    if dev:
+        state.tenant(settings.tenant)  # here already, so that a log that cannot be opened is told in one line
     _warn(state, dev)
     config = uvicorn.Config(
         create_app(state),
@@ -53,6 +55,7 @@ def _run(settings: Settings, host: str, port: int, dev: bool) -> None:
         server_header=False,
         proxy_headers=False,  # who calls is told by the key, never by a header that anyone can set
         lifespan="on",
+        ws="none",
         backlog=4096,
         timeout_graceful_shutdown=10,
     )

@@ -142,7 +142,7 @@ class GroupCommit:
         arrivals = [a for job, n in spans for a in job.arrivals[job.taken - n : job.taken]]
         try:
             return self.door.prepare(arrivals)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             if len(spans) == 1:
                 _log.exception("An arrival could not be prepared")
                 self._fail(spans[0][0], error)
@@ -154,7 +154,7 @@ class GroupCommit:
             try:
                 self.door.prepare(job.arrivals[job.taken - n : job.taken])
                 good.append((job, n))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 _log.exception("An arrival could not be prepared")
                 self._fail(job, error)
         spans[:] = good
@@ -163,7 +163,7 @@ class GroupCommit:
     async def _finish(self, writing: asyncio.Future[list[Outcome]], batch: Batch, spans: list[_Span]) -> None:
         try:
             outcomes = await writing
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self.failure = str(error)
             for job, _ in spans:
                 self._fail(job, error)
@@ -215,7 +215,7 @@ class GroupCommit:
                     await asyncio.sleep(OBSERVE_SECONDS)
                 events, self._unobserved = self._unobserved, []
                 await asyncio.get_running_loop().run_in_executor(self._observer, self.door.privacy.observe, events)
-        except Exception:
+        except Exception:  # noqa: BLE001
             _log.exception("Personal data could not be counted")
         finally:
             self._observing = None

@@ -46,8 +46,10 @@ def keep_landing(settings: Settings, seconds: float, stop: threading.Event, told
                 try:
                     _land_if_due(own, logs, seconds, told)
                     pauses.pop(own.tenant, None)
-                except (FeedbackPlatformError, OSError) as error:
-                    _log.error("Landing of tenant %s failed, next attempt in %.0f s: %s", own.tenant, pause, error)
+                except Exception as error:  # noqa: BLE001 - one tenant's trouble, whatever it is, must not stop the others
+                    known = isinstance(error, FeedbackPlatformError | OSError)
+                    words = "Landing of tenant %s failed, next attempt in %.0f s: %s"
+                    _log.error(words, own.tenant, pause, error, exc_info=None if known else error)
                     pauses[own.tenant] = time.monotonic() + pause, min(2 * pause, MAX_PAUSE_SECONDS)
     finally:
         for log in logs.values():

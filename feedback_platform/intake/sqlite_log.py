@@ -99,7 +99,7 @@ class SqliteEventLog(SqliteFile):
 
     def replays(self) -> dict[int, str]:
         """See `EventLog.replays`."""
-        return {seq: event_id for seq, event_id in self.rows("SELECT seq, event_id FROM replayed", ())}
+        return dict(self.rows("SELECT seq, event_id FROM replayed", ()))
 
     def read(self, stream: Stream, after: int, limit: int) -> list[tuple[int, bytes]]:
         """See `EventLog.read`."""

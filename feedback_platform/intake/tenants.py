@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -15,7 +15,7 @@ import yaml
 from feedback_platform.errors import ConfigError
 from feedback_platform.intake.door import Door
 from feedback_platform.intake.guards.origins import normal_pattern
-from feedback_platform.intake.guards.principal import checked_tenant
+from feedback_platform.intake.guards.principal import checked_tenant, is_tenant
 from feedback_platform.intake.guards.tokens import token_key
 from feedback_platform.intake.log_files import secret_key
 from feedback_platform.intake.privacy.policy import PrivacyPolicy, parse_privacy
@@ -24,13 +24,14 @@ from feedback_platform.intake.sqlite_log import SqliteEventLog, open_log
 from feedback_platform.settings import Settings
 
 CONFIG = "tenant.yaml"
+MAX_RATE = 1e9
 
 
 class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token bucket: events per second in the long run, and at once."""
 
-    per_second: float
-    burst: float
+    per_second: Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE)]
+    burst: Annotated[float, msgspec.Meta(ge=1, le=MAX_RATE)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,7 +130,7 @@ def read_config(path: Path) -> TenantConfig:
         return TenantConfig()
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not YAML: {error}. Mend it or remove it for the defaults.") from None
     if not isinstance(given, dict) or not set(given) <= {"privacy", "limits", "origins"}:
         raise ConfigError(f"{path}: expected a mapping with any of privacy, limits and origins.")
@@ -137,6 +138,16 @@ def read_config(path: Path) -> TenantConfig:
         return _config(given)
     except (ConfigError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def configured_origins(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The web origins of every tenant below the home that has a `tenant.yaml`.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    paths = sorted(settings.home.glob(f"*/{CONFIG}"))
+    return {path.parent.name: read_config(path).origins for path in paths if is_tenant(path.parent.name)}
 
 
 def _config(given: Mapping[str, Any]) -> TenantConfig:

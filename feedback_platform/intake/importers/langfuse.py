@@ -5,8 +5,9 @@ group but `core` may be missing. What is told apart by folder name is read in th
 
 - Durations come from the times: the `latency` column is in seconds or in milliseconds, depending on when an
   integration was made, and nothing in the file says which.
-- A score of a trace judges the trace's model call that ended last, and only that: joined on `trace_id` it would count
-  once per call. When the files hold no call of the trace, it waits for the key `trace_id`.
+- A score of a trace, or of its root, judges the trace's model call that ended last, and only that: joined on `trace_id`
+  it would count once per call. When the files hold no call of the trace, it waits for the key `trace_id`. One on another
+  step is skipped.
 - A trace without model calls but with input and output of its own (legacy only) becomes an inference itself.
 - Scores that come from annotators and through the API are people's (`API` is how applications send their users'
   votes), those of evaluators (`EVAL`) a model's. Scores of dataset runs judge experiments and are skipped.
@@ -17,13 +18,14 @@ from datetime import datetime
 from pathlib import Path
 
 from feedback_platform.errors import ImportFormatError
-from feedback_platform.intake.importers.foreign import Item, Misunderstood, Options, Skipped
+from feedback_platform.intake.importers.foreign import Item, Misunderstood, Options, Skipped, UnreadableRest
 from feedback_platform.intake.importers.ids import safe_id
 from feedback_platform.intake.importers.langfuse_records import (
     call,
     feedback,
     of_trace,
     request_id_of,
+    step_key,
     target,
     trace_as_call,
 )
@@ -45,14 +47,18 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     Raises:
         ImportFormatError: a file holds other rows than those of this export.
         NotFoundError: a path does not exist.
+        UnreadableRest: at the end, when some files could not be read to theirs.
     """
     tables = _sorted(files(paths, SUFFIXES))
+    damage: list[str] = []
     with TraceIndex() as index:
-        yield from _remember(tables["traces"], index)
+        yield from _remember(tables["traces"], index, damage)
         for table in ("observations_v2", "observations"):
-            yield from _calls(tables[table], table, index, options)
+            yield from _calls(tables[table], table, index, options, damage)
         yield from _traces(tables["traces"], index, options)
-        yield from _scores(tables["scores"], index)
+        yield from _scores(tables["scores"], index, damage)
+    if damage:
+        raise UnreadableRest("; ".join(damage))
 
 
 def _sorted(paths: Iterable[Path]) -> dict[str, list[Path]]:
@@ -82,19 +88,19 @@ def _table(record: Record, path: Path) -> str | None:
     return None
 
 
-def _remember(paths: Iterable[Path], index: TraceIndex) -> Iterator[Item]:
+def _remember(paths: Iterable[Path], index: TraceIndex, damage: list[str]) -> Iterator[Item]:
     """The context of every trace; a record that cannot be read is told here, and once."""
     for path in paths:
-        for record in read_records(path):
+        for record in read_records(path, damage):
             if isinstance(record, Misunderstood):
                 yield record
             elif trace := record.body.get("id"):
                 index.put_context(str(trace), of_trace(record.body))
 
 
-def _calls(paths: Iterable[Path], table: str, index: TraceIndex, options: Options) -> Iterator[Item]:
+def _calls(paths: Iterable[Path], table: str, index: TraceIndex, options: Options, damage: list[str]) -> Iterator[Item]:
     for path in paths:
-        for record in read_records(path):
+        for record in read_records(path, damage):
             if isinstance(record, Misunderstood):
                 yield record
                 continue
@@ -107,14 +113,16 @@ def _calls(paths: Iterable[Path], table: str, index: TraceIndex, options: Option
             item, ended = call(record, request_id, context, options)
             if ended is not None:
                 index.put_call(trace or request_id, request_id, _sortable(ended))
+            elif isinstance(item, Skipped):
+                index.put_context(step_key(request_id), {"is_root": not record.body.get("parent_observation_id")})
             yield item
 
 
 def _traces(paths: Iterable[Path], index: TraceIndex, options: Options) -> Iterator[Item]:
     for path in paths:
-        for record in read_records(path):
+        for record in read_records(path, []):
             if isinstance(record, Misunderstood):
-                continue  # told by `_remember`
+                continue  # told by `_remember`, as is damage
             trace = str(record.body.get("id") or "")
             if index.last_call(trace) is not None:
                 yield Skipped("trace_of_model_calls")
@@ -125,13 +133,13 @@ def _traces(paths: Iterable[Path], index: TraceIndex, options: Options) -> Itera
             yield item
 
 
-def _scores(paths: Iterable[Path], index: TraceIndex) -> Iterator[Item]:
+def _scores(paths: Iterable[Path], index: TraceIndex, damage: list[str]) -> Iterator[Item]:
     for path in paths:
-        for record in read_records(path):
+        for record in read_records(path, damage):
             if isinstance(record, Misunderstood):
                 yield record
             else:
-                yield feedback(record, target(record.body, index.last_call))
+                yield feedback(record, target(record.body, index))
 
 
 def _sortable(at: datetime) -> str:

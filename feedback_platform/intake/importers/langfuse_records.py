@@ -1,7 +1,7 @@
-"""One row of a Langfuse export as one event: field by field, without files and without memory of other rows."""
+"""One row of a Langfuse export as one event, field by field, without files; of other rows it knows the index."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from feedback_platform.intake.importers.foreign import Found, Item, Options, Skipped
@@ -20,6 +20,7 @@ from feedback_platform.intake.importers.mapped_values import (
     verdict,
 )
 from feedback_platform.intake.importers.record_files import Record
+from feedback_platform.intake.importers.trace_index import TraceIndex
 
 Row = Mapping[str, object]
 MODEL_CALL = "GENERATION"
@@ -50,7 +51,10 @@ def of_trace(row: Row) -> dict[str, object]:
 
 
 def call(record: Record, request_id: str, context: Row, options: Options) -> tuple[Item, datetime | None]:
-    """An observation as an inference, and when it ended; `context` is its trace's where it does not say it itself."""
+    """An observation as an inference, and when it ended if it is a model call, also one that cannot be mapped.
+
+    `context` is what its trace says where the observation does not say it itself.
+    """
     row = {**context, **{key: value for key, value in record.body.items() if value not in (None, "")}}
     if row.get("type") != MODEL_CALL:
         kind = str(row.get("type", "")).lower()
@@ -62,7 +66,7 @@ def call(record: Record, request_id: str, context: Row, options: Options) -> tup
     if not record.body.get("id") or ended is None:
         return _wrong(record, _NO_TIME if record.body.get("id") else "no `id`"), None
     if given is None or who is None:
-        return _wrong(record, _NO_INPUT if given is None else _NO_MODEL), None
+        return _wrong(record, _NO_INPUT if given is None else _NO_MODEL), ended
     extra = {key: value for key, value in beside.items() if key not in _OURS}
     event = {
         **who,
@@ -102,14 +106,27 @@ def trace_as_call(record: Record, options: Options) -> tuple[Item, datetime | No
     return Found("inference", event, record.path, record.line), ended
 
 
-def target(row: Row, last_call: Callable[[str], str | None]) -> dict[str, object] | None:
-    """What a score judges: its observation, else the last model call of its trace, else its session."""
-    if observation := row.get("observation_id"):
-        return {"request_id": request_id_of(row, observation)}
-    if trace := row.get("trace_id"):
-        found = last_call(str(trace))
+def step_key(request_id: str) -> str:
+    """Where the index keeps what is known of an observation that is no model call."""
+    return f"step {request_id}"
+
+
+def target(row: Row, index: TraceIndex) -> dict[str, object] | None:
+    """What a score judges: its observation, else its trace, else its session; None for a step that is no model call.
+
+    An observation that stands in no file may have been imported before, so it is taken for a model call.
+    """
+    observation, trace, session = row.get("observation_id"), row.get("trace_id"), named(row.get("session_id"))
+    if observation:
+        request_id = request_id_of(row, observation)
+        step = index.context(step_key(request_id))
+        if not step:
+            return {"request_id": request_id}
+        if not step["is_root"] or not trace:
+            return None
+    if trace:
+        found = index.last_call(str(trace))
         return {"request_id": found} if found else {"keys": {TRACE_KEY: str(trace)[:MAX_NAME]}}
-    session = named(row.get("session_id"))
     return {"session_id": session} if session else None
 
 
@@ -118,6 +135,8 @@ def feedback(record: Record, judged: Mapping[str, object] | None) -> Item:
     row = record.body
     if row.get("dataset_run_id") and not (row.get("observation_id") or row.get("trace_id")):
         return Skipped("score_of_dataset_run")
+    if judged is None and row.get("observation_id"):
+        return Skipped("judges_no_model_call")
     if judged is None:
         return _wrong(record, "neither `observation_id` nor `trace_id` nor `session_id`", "feedback")
     criterion = named(row.get("name")) or "overall"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from feedback_platform.errors import ImportFormatError
-from feedback_platform.intake.importers.foreign import Found, Item, Misunderstood, Options, Skipped
+from feedback_platform.intake.importers.foreign import Found, Item, Misunderstood, Options, Skipped, UnreadableRest
 from feedback_platform.intake.importers.line_files import files
 from feedback_platform.intake.importers.mlflow_assessments import feedback
 from feedback_platform.intake.importers.mlflow_spans import Call, Trace, inference, is_model_call, trace_of
@@ -32,15 +32,19 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     Raises:
         ImportFormatError: a file holds no MLflow traces.
         NotFoundError: a path does not exist.
+        UnreadableRest: at the end, when some files could not be read to theirs.
     """
     found = files(paths, SUFFIXES)
     for path in found:
         first = first_record(path, _EXPECTED, _PAGE)
         if first is not None and trace_of(first.body) is None:
             raise ImportFormatError(f"{path} holds no MLflow traces. Expected {_EXPECTED}.")
+    damage: list[str] = []
     for path in found:
-        for record in read_records(path, _PAGE):
+        for record in read_records(path, damage, _PAGE):
             yield from [record] if isinstance(record, Misunderstood) else _events(record, options)
+    if damage:
+        raise UnreadableRest("; ".join(damage))
 
 
 def _events(record: Record, options: Options) -> Iterator[Item]:
@@ -57,7 +61,8 @@ def _events(record: Record, options: Options) -> Iterator[Item]:
             yield Skipped("not_a_model_call")
             continue
         for item in inference(span, trace, record, options):
-            if isinstance(item, Found) and item.kind == "inference":
+            # A call that cannot be mapped is judged all the same: imported again with what it lacks, it is there.
+            if isinstance(item, Found | Misunderstood) and item.kind == "inference":
                 known[span.span_id] = span
             yield item
     yield from (feedback(entry, _judged(trace, entry, known), record) for entry in trace.assessments)

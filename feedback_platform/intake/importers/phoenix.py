@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from feedback_platform.errors import ImportFormatError
-from feedback_platform.intake.importers.foreign import Found, Item, Misunderstood, Options, Skipped
+from feedback_platform.intake.importers.foreign import Found, Item, Misunderstood, Options, Skipped, UnreadableRest
 from feedback_platform.intake.importers.ids import short
 from feedback_platform.intake.importers.line_files import files
 from feedback_platform.intake.importers.mapped_values import named
@@ -41,16 +41,20 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Item]:
     Raises:
         ImportFormatError: a file holds neither spans nor annotations.
         NotFoundError: a path does not exist.
+        UnreadableRest: at the end, when some files could not be read to theirs.
     """
     spans, annotations = _sorted(files(paths, SUFFIXES))
+    damage: list[str] = []
     defaults = Defaults(options.model, options.model_version, options.task, options.environment)
     with TraceIndex() as index:
         for path in spans:
-            for record in read_records(path, _PAGE):
+            for record in read_records(path, damage, _PAGE):
                 yield from [record] if isinstance(record, Misunderstood) else _span(record, index, defaults)
         for path in annotations:
-            for record in read_records(path, _PAGE):
+            for record in read_records(path, damage, _PAGE):
                 yield record if isinstance(record, Misunderstood) else _annotation(record, index)
+    if damage:
+        raise UnreadableRest("; ".join(damage))
 
 
 def _sorted(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -75,7 +79,8 @@ def _span(record: Record, index: TraceIndex, defaults: Defaults) -> Iterator[Ite
         yield record.misunderstood("inference", "a span without readable ids and times")
         return
     found = map_spans(Decoded((span,)), defaults)
-    is_call = any(mapped.kind == "inference" for mapped in found.mapped)
+    # A call that cannot be mapped is judged all the same: imported again with what it lacks, it is there.
+    is_call = "inference" in {*(event.kind for event in found.mapped), *(misfit.kind for misfit in found.misfits)}
     _remember(span, is_call, index)
     for mapped in found.mapped:
         yield Found(mapped.kind, mapped.event, record.path, record.line)

@@ -1,7 +1,7 @@
 """Records of exported files, one at a time: Parquet, CSV, JSON and JSON Lines alike, each as an object with its place.
 
 Knows files, not what is in them; `line_files` reads those of text. A record that cannot be read is `Misunderstood`
-and the next one follows; so is the point beyond which a file cannot be read. Nothing beyond a few hundred records is held.
+and the next one follows; of a file that is cut short, what came before is read. A few hundred records are held at most.
 """
 
 import csv
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from feedback_platform.errors import ImportFormatError
 from feedback_platform.intake.importers.foreign import Misunderstood
-from feedback_platform.intake.importers.line_files import beginning, decoded, lines, listed, opened
+from feedback_platform.intake.importers.line_files import Raw, beginning, decoded, lines, listed, opened
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl", ".ndjson")
 _MAX_CELL = 64 * 2**20
@@ -41,11 +41,12 @@ class Record:
         return Misunderstood(kind, message, msgspec.json.encode(self.body, enc_hook=str), self.path, self.line)
 
 
-def read_records(path: Path, page: str | None = None) -> Iterator[Record | Misunderstood]:
+def read_records(path: Path, damage: list[str], page: str | None = None) -> Iterator[Record | Misunderstood]:
     """Every record of a file, told by its first bytes and its suffix.
 
     Args:
         path: the file, plain or gzip.
+        damage: gets the words about a file that cannot be read to its end.
         page: field that holds the records where a JSON file is a page of an HTTP API's answer.
 
     Raises:
@@ -53,12 +54,11 @@ def read_records(path: Path, page: str | None = None) -> Iterator[Record | Misun
     """
     number = 0
     try:
-        for item in _reader(path, page)(path):
+        for item in _reader(path, damage, page)(path):
             number = item.line or number
             yield item
     except _UNREADABLE as error:
-        message = f"{path} cannot be read beyond record {number}: {error}. Repair the file and import it again."
-        yield Misunderstood("unknown", message, b"", path, number + 1)
+        damage.append(f"{path} cannot be read beyond record {number}: {error}")
 
 
 def first_record(path: Path, expected: str, page: str | None = None) -> Record | None:
@@ -67,17 +67,18 @@ def first_record(path: Path, expected: str, page: str | None = None) -> Record |
     Raises:
         ImportFormatError: nothing in the file can be read; names the file and what was `expected`.
     """
-    problem = None
-    for item in read_records(path, page):
+    problems: list[str] = []
+    for item in read_records(path, problems, page):
         if isinstance(item, Record):
             return item
-        problem = problem or item.message
-    if problem is None:
+        if not problems:
+            problems.append(item.message)
+    if not problems:
         return None
-    raise ImportFormatError(f"{path} has no readable record: {problem}. Expected {expected}.")
+    raise ImportFormatError(f"{path} has no readable record: {problems[0]}. Expected {expected}.")
 
 
-def _reader(path: Path, page: str | None) -> Callable[[Path], Iterator[Record | Misunderstood]]:
+def _reader(path: Path, damage: list[str], page: str | None) -> Callable[[Path], Iterator[Record | Misunderstood]]:
     first = beginning(path)
     name = path.name.lower().removesuffix(".gz")
     with opened(path) as file:
@@ -87,14 +88,17 @@ def _reader(path: Path, page: str | None) -> Callable[[Path], Iterator[Record | 
     if name.endswith(".csv"):
         return _csv_rows
     if first == b"[" or (first == b"{" and not name.endswith((".jsonl", ".ndjson"))):
-        return lambda path: _json(listed(path), path, page)
+        return lambda path: _json(decoded(listed(path), path, damage), path, page)
     if first in (b"", b"{") or name.endswith((".jsonl", ".ndjson")):
-        return lambda path: _json(lines(path), path, page)
+        return lambda path: _json(decoded(lines(path), path, damage), path, page)
     raise ImportFormatError(f"{path} is not Parquet, CSV, JSON or JSON Lines. Check what it was exported as.")
 
 
-def _json(raws: Iterator[object], path: Path, page: str | None) -> Iterator[Record | Misunderstood]:
-    for item in decoded(raws, path):  # type: ignore[arg-type]
+_Decoded = Iterator[tuple[Raw, dict[str, object]] | Misunderstood]
+
+
+def _json(items: _Decoded, path: Path, page: str | None) -> Iterator[Record | Misunderstood]:
+    for item in items:
         if isinstance(item, Misunderstood):
             yield item
             continue

@@ -50,7 +50,7 @@ def unpacked(body: bytes, content_encoding: str, limits: Limits | None = None) -
         except zlib.error as error:
             raise EventRejected("not_mapped", value=str(error)[:80], fix=f"The body is not {coding}.") from None
         _within(plain, limits)
-        if False:
+        if not stream.eof:
             raise EventRejected(
                 "not_mapped", value="end of data", fix=f"The {coding} body is cut short; send it again."
             )

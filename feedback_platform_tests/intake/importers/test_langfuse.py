@@ -16,7 +16,7 @@ import pytest
 
 from feedback_platform.errors import ImportFormatError
 from feedback_platform.intake.importers import langfuse
-from feedback_platform_tests.intake.importers.gathered import gather
+from feedback_platform_tests.intake.importers.gathered import gather, import_twice
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 QUESTION = [{"role": "user", "content": "How many days are in 3 weeks?"}]
@@ -200,6 +200,14 @@ def test_a_score_of_a_trace_lands_once_on_the_call_that_ended_last(found):
     assert by_id(found.feedback, "sc-8")["target"] == {"keys": {"trace_id": "t-unknown"}}
 
 
+def test_a_score_of_the_root_is_one_of_the_trace_and_one_of_another_step_is_skipped(tmp_path):
+    root, step = OBSERVATIONS[0], observation("00f067aa0ba902b5", type="TOOL", parent_observation_id="00f067aa0ba902b6")
+    scores = [score("sc-1", observation_id=root["id"]), score("sc-2", observation_id=step["id"])]
+    read = gather(langfuse, export(tmp_path, observations_v2=[*OBSERVATIONS, step], scores=scores))
+    assert [(e["feedback_id"], e["target"]) for e in read.feedback] == [("sc-1", {"request_id": f"{TRACE}-{LAST}"})]
+    assert read.skipped["judges_no_model_call"] == 1
+
+
 def test_an_id_that_the_wire_does_not_take_is_hashed_the_same_on_both_sides(found):
     failed = next(e for e in found.inferences if e["system"].get("error") == "timed out")
     assert by_id(found.feedback, "sc-9")["target"] == {"request_id": failed["request_id"]}
@@ -261,6 +269,15 @@ def test_a_generation_that_cannot_be_read_is_misunderstood(tmp_path, fields, pro
     read = gather(langfuse, export(tmp_path, observations_v2=rows))
     assert [(problem in item.message, item.kind) for item in read.misunderstood] == [(True, "inference")]
     assert len(read.inferences) == 1
+
+
+def test_a_score_of_a_call_that_cannot_be_mapped_waits_for_it(tmp_path):
+    rows, scores = [observation(FIRST, provided_model_name="")], [score("sc-1"), score("sc-2", observation_id=FIRST)]
+    folder = export(tmp_path, observations_v2=rows, scores=scores)
+    without, named = gather(langfuse, folder), gather(langfuse, folder, model="m")
+    assert (len(without.misunderstood), without.inferences) == (1, [])
+    assert without.feedback == named.feedback
+    assert {e["target"]["request_id"] for e in named.feedback} == {named.inferences[0]["request_id"]}
 
 
 def test_tools_and_a_chat_request_are_told_apart_from_parameters(tmp_path):
@@ -336,7 +353,14 @@ def test_a_file_cut_short_gives_what_came_before_and_says_so(tmp_path, form):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     read = gather(langfuse, folder)
     assert 0 < len(read.feedback) < 3000
-    assert "cannot be read beyond" in read.misunderstood[-1].message
+    assert f"{path} cannot be read beyond" in read.damage
+
+
+def test_importing_again_finds_only_duplicates(tmp_path):
+    folder = export(tmp_path / "export", observations_v2=OBSERVATIONS, scores=SCORES)
+    first, second = import_twice(langfuse, tmp_path, folder)
+    assert (first.inferences_accepted, first.feedback_accepted, first.refused, first.skipped) == (3, 8, 1, 2)
+    assert (second.duplicates, second.refused, second.skipped, second.records) == (11, 1, 2, first.records)
 
 
 def test_an_empty_window_is_fine(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from feedback_platform.errors import ImportFormatError, NotFoundError
 from feedback_platform.intake.importers import mlflow
 from feedback_platform.intake.importers.foreign import Options
-from feedback_platform_tests.intake.importers.gathered import DATA, gather
+from feedback_platform_tests.intake.importers.gathered import DATA, gather, import_twice
 
 TRACES = DATA / "mlflow_traces.jsonl"
 
@@ -217,9 +217,12 @@ def test_a_call_without_a_model_is_misunderstood_with_the_way_out(tmp_path):
         attributes["mlflow.spanInputs"] = json.dumps({"messages": [{"role": "user", "content": "hello"}]})
 
     path = changed(tmp_path, nameless)
-    [problem] = gather(mlflow, path).misunderstood
+    without = gather(mlflow, path)
+    [problem] = without.misunderstood
     assert "--model" in problem.message
-    assert gather(mlflow, path, model="named").inferences[0]["model"] == "named"
+    named = gather(mlflow, path, model="named")
+    assert named.inferences[0]["model"] == "named"
+    assert named.feedback == without.feedback != []
 
 
 def test_a_call_that_has_not_ended_is_skipped(tmp_path):
@@ -248,6 +251,12 @@ def test_a_file_of_something_else_is_refused_by_name_before_anything_is_yielded(
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ImportFormatError, match=r"other\.json"):
         next(iter(mlflow.read([TRACES, path], Options())))
+
+
+def test_importing_again_finds_only_duplicates(tmp_path):
+    first, second = import_twice(mlflow, tmp_path, TRACES, DATA / "mlflow_search_traces.json")
+    assert (first.inferences_accepted, first.feedback_accepted, first.duplicates, first.refused) == (26, 46, 10, 0)
+    assert (second.duplicates, second.refused, second.records) == (82, 0, first.records)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from feedback_platform.errors import ImportFormatError
 from feedback_platform.intake.importers import phoenix
-from feedback_platform_tests.intake.importers.gathered import DATA, gather
+from feedback_platform_tests.intake.importers.gathered import DATA, gather, import_twice
 
 PAGE, FRAME, ROWS = DATA / "phoenix_spans_page.json", DATA / "phoenix_spans.parquet", DATA / "phoenix_spans.jsonl"
 ANNOTATIONS, TABLE = DATA / "phoenix_span_annotations.json", DATA / "phoenix_span_annotations.jsonl"
@@ -199,6 +199,18 @@ def test_a_step_between_root_and_call_is_not_judged(tmp_path):
     assert read.skipped == {"chain_span": 25, "judges_no_model_call": 1}
 
 
+def test_a_call_without_a_model_is_misunderstood_and_its_judgements_wait_for_it(found, tmp_path):
+    spans = json.loads(PAGE.read_text(encoding="utf-8"))["data"]
+    for span in spans:
+        span["attributes"].pop("llm.model_name", None)
+    path = tmp_path / "spans.json"
+    path.write_text(json.dumps(spans), encoding="utf-8")
+    without, named = gather(phoenix, path, ANNOTATIONS), gather(phoenix, path, ANNOTATIONS, model="m")
+    assert (len(without.misunderstood), {item.kind for item in without.misunderstood}) == (24, {"inference"})
+    assert without.feedback == named.feedback
+    assert {e["model"] for e in named.inferences} == {"m"}
+
+
 def test_damaged_records_are_kept_as_misunderstood_and_the_rest_is_read(found, tmp_path):
     rows = ROWS.read_text(encoding="utf-8").splitlines()
     rows[3:3] = ["{not json}", "[]", rows[0].replace('"start_time":"', '"start_time":"never ')]
@@ -222,6 +234,12 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ImportFormatError, match=r"other\.json"):
         gather(phoenix, PAGE, path)
+
+
+def test_importing_again_finds_only_duplicates_also_from_the_other_export(tmp_path):
+    first, second = import_twice(phoenix, tmp_path, PAGE, FRAME, ANNOTATIONS, TABLE, OF_TRACES, OF_SESSIONS)
+    assert (first.inferences_accepted, first.feedback_accepted, first.duplicates, first.refused) == (24, 44, 65, 0)
+    assert (second.duplicates, second.refused, second.records) == (133, 0, first.records)
 
 
 def test_options_hold_for_all(found):

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from google.protobuf import json_format
-from google.rpc.error_details_pb2 import BadRequest
-from google.rpc.status_pb2 import Status
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+import feedback_platform
 from feedback_platform.errors import EventRejected
 from feedback_platform.intake.otlp.answer import error_status, export_response, http_status
 from feedback_platform.intake.otlp.decode import JSON, PROTOBUF, decode_export
@@ -61,4 +63,9 @@ def test_protobuf_is_not_loaded_before_it_is_needed():
         "mapping.read_export(b'{}', 'application/json'); answer.export_response('application/x-protobuf', 1); "
         "sys.exit(any(name.startswith(('google.protobuf', 'opentelemetry')) for name in sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(feedback_platform.__file__).parents[1], check=False
+        ).returncode
+        == 0
+    )

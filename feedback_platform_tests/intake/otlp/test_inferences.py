@@ -79,6 +79,9 @@ def test_structured_messages_say_the_same_as_json_text():
     details = {key: value for key, value in structured.items() if key.endswith("messages")}
     found = span(without(CHAT, *details), events=[("gen_ai.client.inference.operation.details", START, details)])
     assert event(found) == event(span(CHAT))
+    other = {"gen_ai.output.messages": "Sun.", "user.id": "u-1"}
+    found = event(span(CHAT, events=[("gen_ai.client.inference.operation.details", START, other)]))
+    assert (found["output"], found["user_id"]) == ("Rain.", "u-1"), "the event only fills in"
 
 
 def test_a_call_by_openinference():

@@ -4,18 +4,36 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import feedback_platform_tests
 from feedback_platform.contracts.events import parse_event
 from feedback_platform.errors import EventRejected
 from feedback_platform.intake.otlp import answer
 from feedback_platform.intake.otlp.decode import media_type, unpacked
-from feedback_platform.intake.otlp.mapping import read_export
+from feedback_platform.intake.otlp.mapping import ReadExport, read_export
 
 
-class Sink(BaseHTTPRequestHandler):
+ROOT = Path(feedback_platform_tests.__file__).parents[1]
+
+
+class Sink(HTTPServer):
+    """What was sent and what it held; `rejects` spans are called refused."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[tuple[str, str, bytes]] = []
+        self.exports: list[ReadExport] = []
+        self.rejects = 0
+
+
+class Handler(BaseHTTPRequestHandler):
     """Reads each export through our code and answers as the endpoint does."""
+
+    server: Sink
 
     def do_POST(self):
         headers = self.headers
@@ -44,8 +62,7 @@ class Sink(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def sink():
-    server = HTTPServer(("127.0.0.1", 0), Sink)
-    server.seen, server.exports, server.rejects = [], [], 0
+    server = Sink()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -57,7 +74,7 @@ def sink():
 def send(sink, compression):
     endpoint = f"http://127.0.0.1:{sink.server_port}/v1/traces"
     command = [sys.executable, "-m", "feedback_platform_tests.intake.otlp.sender", endpoint, compression]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
@@ -70,7 +87,7 @@ def test_what_the_sdk_exports_becomes_inferences_and_feedback(sink, compression)
     [export] = sink.exports
     assert (export.spans, export.misfits) == (5, ())
     assert export.skipped == {"agent_span": 1, "not_a_model_call": 1, "failed_call": 1}
-    parsed = [parse_event(mapped.kind, mapped.event)[0] for mapped in export.mapped]
+    parsed: list[Any] = [parse_event(mapped.kind, mapped.event)[0] for mapped in export.mapped]
     chat, relevance, stock, correctness = parsed
     assert chat.input == {"messages": [{"role": "user", "content": "Größe?"}]}
     assert (chat.output, chat.model, chat.model_version, chat.environment) == ("42", "gpt-4", "gpt-4-0613", "staging")
