@@ -1,11 +1,10 @@
-"""What the fuzzer must be told: how to send our media types, and names of things that exist. Loaded by `st run`."""
+"""What the fuzzer must be told: how to send our media types, and names of things that exist. `st run` loads it."""
 
 from typing import Any
 
 import schemathesis
-from schemathesis.generation.case import Case
 
-DATASET = "bot"
+from feedback_platform_tests.publish.builders import NAME
 
 
 @schemathesis.serializer("application/x-ndjson", "application/x-protobuf")
@@ -18,8 +17,5 @@ def as_it_is(_: object, value: Any) -> bytes:
 def map_path_parameters(_: object, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Most cases ask for a dataset that there is, so that they get as far as the query."""
     if path_parameters and "name" in path_parameters and len(str(path_parameters["name"])) % 3:
-        return {**path_parameters, "name": DATASET}
+        return {**path_parameters, "name": NAME}
     return path_parameters
-
-
-__all__ = ["Case", "as_it_is", "map_path_parameters"]

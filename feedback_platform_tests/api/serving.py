@@ -5,15 +5,27 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-START_SECONDS = 60
+from feedback_platform.intake.guards.key_rows import IssuedKey
+from feedback_platform.intake.guards.keys import KeyStore, key_store_path
+from feedback_platform.intake.log import Stream
+from feedback_platform.intake.sqlite_log import open_log
+from feedback_platform.settings import Settings
+
+PATIENCE_SECONDS = 30
+IDLE_SECONDS = 3  # the server closes connections that are idle for longer than 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class Served:
     process: "subprocess.Popen[str]"
     key: str | None = None
     _kept: http.client.HTTPConnection | None = field(default=None, repr=False)
+    _used: float = 0.0
 
     @property
     def url(self) -> str:
@@ -68,6 +81,8 @@ class Served:
         if body is not None and not isinstance(body, bytes | str):
             body = json.dumps(body).encode()
             given.setdefault("Content-Type", "application/json")
+        if time.monotonic() - self._used > IDLE_SECONDS:
+            self.drop()
         if self._kept is None:
             self._kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
@@ -77,6 +92,7 @@ class Served:
         except BaseException:
             self.drop()
             raise
+        self._used = time.monotonic()
         found = Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, content)
         if found.headers.get("connection") == "close":
             self.drop()
@@ -105,7 +121,17 @@ class Served:
 
 def start(home: Path, *options: str, port: int = 0, env: Mapping[str, str] | None = None) -> Served:
     """Start a server and wait until it listens; `options` as `feedback serve` takes them."""
-    command = [sys.executable, "-m", "feedback_platform.cli", "--home", str(home), "serve", "--port", str(port), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "feedback_platform.cli",
+        "--home",
+        str(home),
+        "serve",
+        "--port",
+        str(port),
+        *options,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -129,3 +155,46 @@ def served(home: Path, *options: str, **more: Any) -> Iterator[Served]:
             assert server.process.wait(timeout=30) in (0, -signal.SIGTERM), "the server did not end cleanly"
         if server.process.stdout is not None:
             server.process.stdout.close()
+
+
+def make_key(home: Path, *scopes: str, tenant: str = "default", now: datetime | None = None, **more: Any) -> IssuedKey:
+    """A key in the home's file, as `feedback keys create` makes it."""
+    with KeyStore(key_store_path(Settings(home=home))) as store:
+        return store.create(tenant, scopes, "test", now=now or datetime.now(UTC), **more)
+
+
+def logged(home: Path, stream: Stream, tenant: str = "default") -> list[dict[str, Any]]:
+    """The rows of a stream of a tenant's log, in their order, each with its position."""
+    with open_log(Settings(home=home, tenant=tenant).log_path) as log:
+        return [{**json.loads(row), "log_seq": seq} for seq, row in log.read(stream, 0, 1_000_000)]
+
+
+def heads(home: Path, tenant: str = "default") -> tuple[int, int, int]:
+    """Last positions: inferences, feedback, dead letters."""
+    with open_log(Settings(home=home, tenant=tenant).log_path) as log:
+        return log.head("inference"), log.head("feedback"), log.head("dead_letter")
+
+
+def exchange(server: Served, sent: bytes, *, and_close: bool = False) -> bytes:
+    """Bytes to the server as they are; what it answers until it has nothing more to say."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(sent)
+        if and_close:
+            return b""
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def peak_bytes(server: Served) -> int:
+    """The most memory that the server has had."""
+    text = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) * 1024
+
+
+def eventually(find: Callable[[], T], *, within: float = PATIENCE_SECONDS) -> T:
+    """What `find` gives once it gives something true."""
+    deadline = time.monotonic() + within
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"not within {within} s: {found!r}"
+        time.sleep(0.05)
+    return found

@@ -16,7 +16,6 @@ from feedback_platform.intake.otlp import answer
 from feedback_platform.intake.otlp.decode import media_type, unpacked
 from feedback_platform.intake.otlp.mapping import ReadExport, read_export
 
-
 ROOT = Path(feedback_platform_tests.__file__).parents[1]
 
 
