@@ -10,9 +10,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from feedback_platform.api.problems import Problem
+from feedback_platform.errors import Overloaded
 
 BODY_SECONDS = 30.0
 MAX_COMPRESSED_BYTES = 32 * 2**20
+BODIES_BYTES = 512 * 2**20
+SMALL_BYTES = 64 * 2**10
+MAX_INFLATION = 1_032  # what deflate can make of one byte
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
@@ -21,15 +25,34 @@ Header = tuple[bytes, bytes]
 _JSON_TYPE = (b"content-type", b"application/json")
 
 
-class Deadlines:
-    """Ends the reading of bodies that take too long: one sweep a second looks at all of them.
+class Bodies:
+    """All request bodies of a server: how much memory they may take together, and how long each may take to arrive.
 
-    A timer per request, or `asyncio.timeout`, cost a tenth of a small request's whole time.
+    One sweep a second looks for late ones: a timer per request, or `asyncio.timeout`, cost a tenth of a small
+    request's whole time. Small bodies are not counted; there can only be as many as connections.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = BODIES_BYTES) -> None:
+        self._free = budget
         self._reading: dict[asyncio.Task[object], float] = {}
         self._late: set[asyncio.Task[object]] = set()
+
+    def reserve(self, size: int) -> int:
+        """Take from the memory for bodies; returns what must be given back with `release`.
+
+        Raises:
+            Overloaded: too many large bodies are on their way.
+        """
+        if size <= SMALL_BYTES:
+            return 0
+        if size > self._free:
+            raise Overloaded("Too many large bodies are being read.", 1)
+        self._free -= size
+        return size
+
+    def release(self, size: int) -> None:
+        """Give back what `reserve` took."""
+        self._free += size
 
     async def read(self, reading: Coroutine[object, object, bytes]) -> bytes:
         """What a reading gives, or a 408 when it takes longer than `BODY_SECONDS`."""
@@ -60,10 +83,11 @@ class Deadlines:
 class Call:
     """A request and its one answer."""
 
-    __slots__ = ("_deadlines", "_receive", "_send", "always", "headers", "scope", "status")
+    __slots__ = ("_bodies", "_receive", "_reserved", "_send", "always", "headers", "scope", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, deadlines: Deadlines) -> None:
-        self.scope, self._receive, self._send, self._deadlines = scope, receive, send, deadlines
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bodies: Bodies) -> None:
+        self.scope, self._receive, self._send, self._bodies = scope, receive, send, bodies
+        self._reserved = 0
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.always: list[Header] = []  # headers of every answer to this request
         self.status = 0
@@ -105,10 +129,20 @@ class Call:
 
     async def raw_body(self, limit: int) -> bytes:
         """The body as it was sent; raises as `body`."""
-        length = self.header(b"content-length") or "0"
-        if length.isdigit() and int(length) > limit:
+        length = self.header(b"content-length") or ""
+        size = int(length) if length.isdigit() else limit
+        if size > limit:
             raise _too_large(limit)
-        return await self._deadlines.read(self._read(limit))
+        if b"content-encoding" in self.headers:
+            size = min(limit, size * MAX_INFLATION)
+        self._reserved += self._bodies.reserve(size)
+        return await self._bodies.read(self._read(limit))
+
+    def end(self) -> None:
+        """Call this when the request has been answered."""
+        if self._reserved:
+            self._bodies.release(self._reserved)
+            self._reserved = 0
 
     async def _read(self, limit: int) -> bytes:
         message = await self._receive()

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from feedback_platform.api.call import Deadlines
+from feedback_platform.api.call import Bodies
 from feedback_platform.api.metrics import Metrics
 from feedback_platform.api.problems import Problem
 from feedback_platform.errors import RateLimited
@@ -49,7 +49,7 @@ class Server:
         self.keys = KeyStore(key_store_path(settings))
         self.slow = asyncio.Semaphore(SLOW_CALLS)
         self._tenants: dict[str, OpenTenant] = {}
-        self.deadlines = Deadlines()
+        self.bodies = Bodies()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -57,7 +57,7 @@ class Server:
         if self.dev:
             self.tenant(self.settings.tenant)
         loop = asyncio.get_running_loop()
-        self._tasks += [loop.create_task(self._flush()), loop.create_task(self.deadlines.sweep())]
+        self._tasks += [loop.create_task(self._flush()), loop.create_task(self.bodies.sweep())]
 
     async def stop(self) -> None:
         """Write what waits, then close the logs."""

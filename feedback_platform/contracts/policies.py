@@ -200,7 +200,7 @@ class Publish(Policy, frozen=True):
 
 
 class Privacy(Policy, frozen=True):
-    """What is masked; kept in the manifest, applied at the door."""
+    """What is masked beyond what the tenant's door does (`tenant.yaml`); nothing yet."""
 
     pseudonymise: tuple[str, ...] = ("user_id", "session_id", "source.id")
     mask_text: Literal["off", "report", "mask", "reject"] = "report"

@@ -75,9 +75,9 @@ NOT_YET: tuple[tuple[str, str, Rule, str], ...] = (
     ("publish.channel", "a choice of channels", _only("latest"), "latest"),
     (
         "privacy.pseudonymise", "a choice of ids to replace", _only(["user_id", "session_id", "source.id"]),
-        "leave it out; ids are stored as they were sent, so send pseudonyms",
+        "leave it out; ids are replaced at the door, as `privacy` in the tenant's tenant.yaml says",
     ),
-    ("privacy.mask_text", "masking of texts", _only("report"), "report, which masks nothing"),
+    ("privacy.mask_text", "masking per dataset", _only("report"), "leave it out; tenant.yaml masks at the door"),
     ("privacy.keep_raw", "an end to keeping raw events", _only(None), "leave it out, raw events are kept"),
 )  # fmt: skip
 RANGES: tuple[tuple[str, Rule, str], ...] = (

@@ -20,6 +20,7 @@ from feedback_platform_tests.builders import at, inference, rating, thumbs
 
 CLIENTS = 16
 ANSWER_SECONDS = 10.0
+THINK_SECONDS = 0.01  # leaves the processors to those who are tested
 RETRIED = (408, 429, 500, 502, 503, 504)
 Answers = list[tuple[int, dict[str, Any]]]
 
@@ -102,6 +103,7 @@ class Client:
                 await self.settle(events, batch=True)
             else:
                 await self.settle([self.event()], batch=False)
+            await asyncio.sleep(self.draw.expovariate(1 / THINK_SECONDS))
         self.wire.close()
 
     def event(self) -> Sent:

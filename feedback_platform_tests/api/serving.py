@@ -117,6 +117,8 @@ class Served:
         self.drop()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def start(home: Path, *options: str, port: int = 0, env: Mapping[str, str] | None = None) -> Served:
@@ -176,12 +178,11 @@ def heads(home: Path, tenant: str = "default") -> tuple[int, int, int]:
 
 
 def exchange(server: Served, sent: bytes, *, and_close: bool = False) -> bytes:
-    """Bytes to the server as they are; what it answers until it has nothing more to say."""
+    """Bytes to the server as they are; what it answers until it closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(sent)
         if and_close:
             return b""
-        connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 

@@ -31,7 +31,7 @@ from feedback_platform_tests.builders import inference, thumbs
 
 SEED = int(os.environ.get("FEEDBACK_FAULT_SEED", "1"))
 KILLS = int(os.environ.get("FEEDBACK_CHECKER_KILLS", "100"))
-UP_SECONDS = 0.6  # a server lives up to so long before it is killed
+UP_SECONDS = 0.5  # a server lives up to so long before it is killed
 SETTLE_SECONDS = 60
 
 CLI = [sys.executable, "-m", "feedback_platform.cli", "--home"]
@@ -51,8 +51,8 @@ def test_killed_a_hundred_times_no_client_was_told_wrong(tmp_path: Path, capsys:
     with capsys.disabled():
         sys.stdout.write(f"\nseed {SEED}: {KILLS} kills, {hit} of them with requests in flight; {dict(found)}\n")
     assert hit >= KILLS // 3, "too few kills met a request: let the servers live longer"
-    assert found["ok"] >= 50 * KILLS
-    assert found["refused"] >= 5 * KILLS
+    assert found["ok"] >= 100 * KILLS
+    assert found["refused"] >= 10 * KILLS
     assert found["unknown"] > 0
 
 
