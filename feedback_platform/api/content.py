@@ -146,7 +146,7 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
     if not first:
         start, stop = max(size - int(last), 0), size
     else:
-        start, stop = int(first), min(int(last), size) if last else size
+        start, stop = int(first), min(int(last) + 1, size) if last else size
         if last and int(last) < start:
             return None
     if start >= size:

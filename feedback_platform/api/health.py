@@ -5,12 +5,13 @@ import asyncio
 from feedback_platform import __version__
 from feedback_platform.api.access import principal
 from feedback_platform.api.call import Call
-from feedback_platform.api.problems import API_REASONS, Problem
+from feedback_platform.api.problems import API_REASONS, UNAVAILABLE_SECONDS, Problem
 from feedback_platform.api.server import Server
 from feedback_platform.contracts.events import REASONS
 from feedback_platform.intake.log import STREAMS, Stream
 from feedback_platform.intake.tenants import Tenant
 
+STALLED_SECONDS = 5.0
 METRICS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -20,9 +21,15 @@ async def healthz(server: Server, call: Call) -> None:
 
 
 async def readyz(server: Server, call: Call) -> None:
-    """`GET /readyz`: 200 while events are taken; 503 after a write failed, until one succeeds, or while too much waits."""
+    """`GET /readyz`: 200 while events are taken.
+
+    503 after a write failed, until one succeeds; while one takes too long; while too much waits.
+    """
     for opened in server.tenants().values():
         queue = opened.queue
+        if queue.stalled_seconds > STALLED_SECONDS:
+            detail = f"A write to the event log has not ended for {queue.stalled_seconds:.0f} s. Check the disk."
+            raise Problem(503, "log_unavailable", detail, retry_after=UNAVAILABLE_SECONDS)
         if queue.failure is not None:
             await _probe(server, opened.tenant.settings.tenant)
         if queue.waiting_events >= queue.max_events:
@@ -38,8 +45,11 @@ async def _probe(server: Server, tenant: str) -> None:
 
 
 async def metrics(server: Server, call: Call) -> None:
-    """`GET /metrics`, for Prometheus. It names tenants, so it asks for `admin`, as everywhere but in development mode."""
-    principal(server, call, "admin")
+    """`GET /metrics`, for Prometheus, for keys with `admin`.
+
+    Keys of the server's own tenant see all of it, those of other tenants the counters of theirs.
+    """
+    speaker = principal(server, call, "admin")
     for name, opened in server.tenants().items():
         server.metrics.waiting.labels(name).set(opened.queue.waiting_events)
         # In a thread: the log is locked while a write waits for another process.
@@ -47,7 +57,11 @@ async def metrics(server: Server, call: Call) -> None:
             server.metrics.accepted.labels(name, stream).set(head)
         for detector, found in opened.tenant.privacy.counts().found.items():
             server.metrics.personal.labels(name, detector).set(found)
-    await call.answer(200, server.metrics.text(), [(b"content-type", METRICS_TYPE)])
+    text = server.metrics.text()
+    if speaker.tenant != server.settings.tenant:
+        own = f'tenant="{speaker.tenant}"'.encode()
+        text = b"".join(line for line in text.splitlines(keepends=True) if line.startswith(b"#") or own in line)
+    await call.answer(200, text, [(b"content-type", METRICS_TYPE)])
 
 
 def _heads(tenant: Tenant) -> dict[Stream, int]:

@@ -6,6 +6,7 @@ dropped. One object per tenant, used from one event loop.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from feedback_platform.contracts.events import Event
 from feedback_platform.errors import Overloaded
 from feedback_platform.intake.door import Arrival, Batch, Door, Outcome, Unmapped
+from feedback_platform.intake.log import Receipt
 
 GROUP_EVENTS = 256
 MAX_WAITING_EVENTS = 50_000
@@ -51,12 +53,18 @@ class GroupCommit:
         self.max_events, self.max_bytes = max_events, max_bytes
         self.waiting_events = self.waiting_bytes = self.groups = 0
         self.failure: str | None = None
+        self._writing_since: float | None = None
         self._queue: deque[_Job] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, "log-writer")
         self._observer = ThreadPoolExecutor(1, "privacy-counter")
         self._unobserved: list[Event] = []
         self._observing: asyncio.Task[None] | None = None
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long the write under way has taken, 0 when there is none."""
+        return 0.0 if self._writing_since is None else time.monotonic() - self._writing_since
 
     async def submit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """An outcome per arrival, in order; what has a receipt is durable.
@@ -117,6 +125,7 @@ class GroupCommit:
                     await self._finish(*writing)
                     writing = None
                 if batch is not None:
+                    self._writing_since = time.monotonic()
                     writing = loop.run_in_executor(self._writer, self.door.commit, batch), batch, spans
         finally:
             self._pump = None
@@ -168,7 +177,10 @@ class GroupCommit:
             for job, _ in spans:
                 self._fail(job, error)
             return
-        self.failure = None
+        finally:
+            self._writing_since = None
+        if self.failure is not None and any(isinstance(o, Receipt) and not o.duplicate for o in outcomes):
+            self.failure = None  # a group of repetitions writes nothing, so it proves nothing
         self.groups += 1
         place = 0
         for job, n in spans:

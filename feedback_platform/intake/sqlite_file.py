@@ -17,6 +17,7 @@ from feedback_platform.intake.log_files import check_sqlite, make_folder, one_at
 
 SCHEMA_VERSION = 2
 BUSY_MS = 60_000
+PROBE_BYTES = 256 * 1024
 CHECKPOINT_PAGES, BEHIND_PAGES = 4_000, 16_000
 CHECKPOINT_SECONDS = 0.25
 
@@ -108,13 +109,15 @@ class SqliteFile:
         self.close()
 
     def check_writable(self) -> None:
-        """Write something that changes nothing.
+        """Write more than an event needs, and take it away again.
 
         Raises:
             LogError: the file cannot be written now.
         """
         with self.transaction():
-            self.db.execute("UPDATE meta SET value = value")
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', hex(zeroblob(?)))", (PROBE_BYTES // 2,))
+        with self.transaction():
+            self.db.execute("DELETE FROM meta WHERE name = 'probe'")
 
     def rows(self, sql: str, values: tuple[object, ...]) -> list[Any]:
         """All rows of a query."""

@@ -29,12 +29,13 @@ from feedback_platform_tests.publish.builders import NAME, Book, pair, sft, thum
 
 EXPORT = f"/v1/datasets/{NAME}/versions/{{}}/export?format={{}}"
 LARGE = 20_000_000  # more than the buffers between a server and a client hold
+BAD = "a bad day"
 WHY = "labels of a bad day: «ä»\n"
 
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory) -> Book:
-    """Three versions, the second one yanked, and an open window."""
+    """Four versions, of which the second and the last are yanked, and an open window."""
     book = Book(tmp_path_factory.mktemp("lake") / "home")
     first = [sft("a", target="Hello"), sft("b", target="Bye", split="validation"), pair("p")]
     book.publish(first)
@@ -42,6 +43,7 @@ def book(tmp_path_factory) -> Book:
     large = pair("q", chosen="Q" * LARGE)
     book.publish([*first, sft("d", target="D" * 300_000), thumb("t", True), large])
     book.store.save(evolve(second, yanked=WHY))
+    book.yank(book.publish(first))
     book.publish(first, status="open")
     return book
 
@@ -100,7 +102,7 @@ def test_versions_are_listed_with_what_the_manifests_say(server, book):
     assert answer.status == 200
     told = answer.json
     assert (told["dataset"], told["latest"], told["formats"]) == (NAME, 3, list(FORMATS))
-    assert [(v["version"], v["yanked"]) for v in told["versions"]] == [(1, None), (2, WHY), (3, None)]
+    assert [(v["version"], v["yanked"]) for v in told["versions"]] == [(1, None), (2, WHY), (3, None), (4, BAD)]
     assert [v["state_hash"] for v in told["versions"]] == [m.state_hash for m in book.store.versions()]
 
 
@@ -220,8 +222,8 @@ def test_head_tells_the_size_and_sends_nothing(server):
         ("/v1/datasets/nobody/versions/1/export?format=sft", 404, "not_found", NAME),
         ("/v1/datasets/..%2F..%2Fetc/versions", 404, "path_unknown", "/docs"),
         ("/v1/datasets/../versions", 404, "not_found", NAME),
-        (EXPORT.format(9, "sft"), 404, "not_found", "Versions: 1, 2 (yanked), 3"),
-        (EXPORT.format(4, "sft"), 404, "not_found", "Versions: 1, 2 (yanked), 3"),
+        (EXPORT.format(9, "sft"), 404, "not_found", "Versions: 1, 2 (yanked), 3, 4 (yanked); or 'latest'"),
+        (EXPORT.format(5, "sft"), 404, "not_found", "Versions: 1, 2 (yanked), 3, 4 (yanked); or 'latest'"),
         (EXPORT.format("01", "sft"), 404, "not_found", "latest"),
         (EXPORT.format("%D9%A1", "sft"), 404, "not_found", "latest"),
         (EXPORT.format(1, "csv"), 400, "query_invalid", "parquet, sft"),
@@ -321,12 +323,18 @@ def test_a_reader_that_goes_away_stops_the_reading(server):
         connection.getresponse().read(10)
         connections.append(connection)
     assert len(_open_files(server)) == 4, "each waits in the middle of the file"
+    before = _bytes_read(server)
     for connection in connections:
         connection.close()
     deadline = time.monotonic() + 10
     while _open_files(server) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _open_files(server)
+    assert _bytes_read(server) - before < LARGE, "four rests of the file would be far more"
+
+
+def _bytes_read(server: Served) -> int:
+    return int(Path(f"/proc/{server.process.pid}/io").read_text().split()[1])
 
 
 def _open_files(server: Served) -> list[str]:
