@@ -57,13 +57,13 @@ def why_unavailable(folder: Path) -> str | None:
 
 @contextmanager
 def disk(folder: Path, *, megabytes: int = 64) -> Iterator[Disk]:
-    """A fresh disk below `folder`; all mounts are gone afterwards."""
+    """A fresh disk below `folder`, with the blocks of a large one; all mounts are gone afterwards."""
     work = folder / f"disk{len(list(folder.glob('disk*')))}"
     work.mkdir(parents=True)
     image = work / "disk.img"
     with image.open("wb") as file:
         file.truncate(megabytes * 1024 * 1024)
-    _run("mkfs.ext4", "-q", "-F", str(image))
+    _run("mkfs.ext4", "-q", "-F", "-b", "4096", str(image))
     (work / "after").mkdir()
     with ExitStack() as mounts:
         root = mounts.enter_context(_mounted(image, work / "root"))

@@ -93,7 +93,7 @@ async def send(call: Call, content: Content, headers: Iterable[Header] = ()) -> 
 async def _send(call: Call, status: int, headers: list[Header], content: Content, start: int, stop: int) -> None:
     """Send the bytes from `start` to `stop`, and stop reading when nobody listens any more."""
     call.status = status
-    await call._send({"type": "http.response.start", "status": status, "headers": headers})
+    await call._send({"type": "http.response.start", "status": status, "headers": [*headers, *call.always]})
     gone = asyncio.create_task(_gone(call))
     try:
         async with aclosing(_pieces(content.parts, start, stop)) as pieces:

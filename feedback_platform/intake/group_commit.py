@@ -21,7 +21,7 @@ GROUP_EVENTS = 256
 MAX_WAITING_EVENTS = 50_000
 MAX_WAITING_BYTES = 256 * 2**20
 MAX_UNOBSERVED = 10_000
-OBSERVED_TOGETHER = 2_000
+OBSERVED_TOGETHER = 1_000
 OBSERVE_SECONDS = 0.5
 RETRY_SECONDS = 1
 
@@ -225,8 +225,10 @@ class GroupCommit:
             while self._unobserved:
                 if len(self._unobserved) < OBSERVED_TOGETHER:
                     await asyncio.sleep(OBSERVE_SECONDS)
-                events, self._unobserved = self._unobserved, []
+                events, self._unobserved = self._unobserved[:OBSERVED_TOGETHER], self._unobserved[OBSERVED_TOGETHER:]
+                began = time.monotonic()
                 await asyncio.get_running_loop().run_in_executor(self._observer, self.door.privacy.observe, events)
+                await asyncio.sleep(3 * (time.monotonic() - began))  # answering comes first
         except Exception:  # noqa: BLE001
             _log.exception("Personal data could not be counted")
         finally:

@@ -154,7 +154,7 @@ class SqliteFile:
             try:
                 yield
             except apsw.Error as error:
-                hint = _HINTS.get(type(error), "Check the disk, then run `feedback doctor`.")
+                hint = _HINTS.get(type(error), "Is the disk full? Mend it, then run `feedback doctor`.")
                 raise LogError(f"{self.path}: {error}. {hint}") from error
 
     def _prepare(self) -> None:
