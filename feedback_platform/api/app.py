@@ -119,8 +119,15 @@ def create_app(server: Server) -> ASGIApp:
             detail = f"There is nothing at {scope['path']!r}. GET /docs shows what there is."
             await Call(scope, receive, send, server.bodies).answer_problem(Problem(404, "path_unknown", detail))
 
-    routes = [Route(path, _Endpoint(server, path, handlers)) for path, handlers in ROUTES.items()]
-    return Router(routes, default=nowhere, redirect_slashes=False, lifespan=_lifespan(server))
+    endpoints = {path: _Endpoint(server, path, handlers) for path, handlers in ROUTES.items()}
+    routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
+    router = Router(routes, default=nowhere, redirect_slashes=False, lifespan=_lifespan(server))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Most requests name a path without parameters: they need no pattern to be matched.
+        await (endpoints.get(scope.get("path", "")) or router)(scope, receive, send)
+
+    return app
 
 
 def _lifespan(server: Server) -> Callable[[ASGIApp], AbstractAsyncContextManager[None]]:

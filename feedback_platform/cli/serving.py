@@ -4,8 +4,9 @@ import gc
 import ipaddress
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -15,6 +16,8 @@ from feedback_platform.settings import Settings
 
 DEFAULT_PORT = 8700
 LAND_SECONDS = 5.0
+POLL_SECONDS = 0.5
+RESTART_SECONDS = 2.0
 # Threads that write must not wait long for the one that answers; the interpreter's default is 5 ms.
 SWITCH_SECONDS = 0.0005
 
@@ -70,7 +73,8 @@ def _run(settings: Settings, host: str, port: int, dev: bool) -> None:
 
     prepare_interpreter()
     server = Announcing(config)
-    server.run()
+    with suppress(SystemExit):  # its way of saying that it could not start; ours is a line and an exit code
+        server.run()
     if not server.started:
         raise ConfigError(f"The API could not start on {host}:{port}. Is the port taken? Choose another with --port.")
 
@@ -109,15 +113,32 @@ def _lander(settings: Settings, wanted: bool) -> Iterator[None]:
         str(settings.home),
         "land",
         "--watch",
+        "--every",
+        str(LAND_SECONDS),
         "--child",
     ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep_alive, args=(command, stop), name="lander", daemon=True)
+    keeper.start()
     try:
         yield
     finally:
+        stop.set()
+        keeper.join(timeout=60)
+
+
+def _keep_alive(command: list[str], stop: threading.Event) -> None:
+    """Run a process until told to stop; one that ends by itself, say for want of memory, is started again."""
+    while not stop.is_set():
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
+        with process.stdin:
+            while process.poll() is None and not stop.wait(POLL_SECONDS):
+                pass
+        code = process.wait()
+        if not stop.is_set():
+            say(f"Landing ended with exit code {code}; it begins again in {RESTART_SECONDS:g} s.", err=True)
+            stop.wait(RESTART_SECONDS)
 
 
 def _is_loopback(host: str) -> bool:

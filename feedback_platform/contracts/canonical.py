@@ -3,9 +3,10 @@
 Everything that is compared, hashed or stored as JSON passes through here. Pure functions.
 """
 
-import hmac
+import hashlib
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 import polars as pl
@@ -72,8 +73,23 @@ def normalise_text(text: str) -> str:
 
 
 def body_hmac(kind: str, body: bytes, key: bytes) -> bytes:
-    """Keyed SHA-256 (16 bytes of it) of an event's body (`body_bytes`): knows an equal body without keeping it."""
-    return hmac.digest(key, kind.encode() + b"\n" + body, "sha256")[:16]
+    """Keyed SHA-256 (16 bytes of it) of an event's body (`body_bytes`): knows an equal body without keeping it.
+
+    HMAC of RFC 2104 over kind, line end and body; the states after the key are kept, which halves its cost.
+    """
+    before, after = _hmac_states(kind, key)
+    inner, outer = before.copy(), after.copy()
+    inner.update(body)
+    outer.update(inner.digest())
+    return outer.digest()[:16]
+
+
+@lru_cache(64)
+def _hmac_states(kind: str, key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    block = key.ljust(64, b"\0") if len(key) <= 64 else hashlib.sha256(key).digest().ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+    inner.update(kind.encode() + b"\n")
+    return inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
 
 def _exact(value: object) -> bool:

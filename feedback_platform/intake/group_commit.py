@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from feedback_platform.contracts.events import Event
-from feedback_platform.errors import Overloaded
+from feedback_platform.errors import LogError, Overloaded
 from feedback_platform.intake.door import Arrival, Batch, Door, Outcome, Unmapped
 from feedback_platform.intake.log import Receipt
 
@@ -173,12 +173,39 @@ class GroupCommit:
         try:
             outcomes = await writing
         except Exception as error:  # noqa: BLE001
-            self.failure = str(error)
-            for job, _ in spans:
-                self._fail(job, error)
+            if isinstance(error, LogError) or len(spans) == 1:
+                self._failed(error, spans)
+            else:
+                await self._one_by_one(batch, spans)
             return
         finally:
             self._writing_since = None
+        self._done(batch, spans, outcomes)
+
+    async def _one_by_one(self, batch: Batch, spans: list[_Span]) -> None:
+        """Write each job's part of a group alone: what cannot be written must not fail its neighbours."""
+        loop = asyncio.get_running_loop()
+        place = 0
+        for span in spans:
+            arrivals = batch.arrivals[place : place + span[1]]
+            place += span[1]
+            try:
+                alone = self.door.prepare(arrivals)
+                outcomes = await loop.run_in_executor(self._writer, self.door.commit, alone)
+            except Exception as error:  # noqa: BLE001
+                self._failed(error, [span])
+            else:
+                self._done(alone, [span], outcomes)
+
+    def _failed(self, error: Exception, spans: list[_Span]) -> None:
+        if isinstance(error, LogError):
+            self.failure = str(error)
+        else:
+            _log.error("An arrival could not be written", exc_info=error)
+        for job, _ in spans:
+            self._fail(job, error)
+
+    def _done(self, batch: Batch, spans: list[_Span], outcomes: list[Outcome]) -> None:
         if self.failure is not None and any(isinstance(o, Receipt) and not o.duplicate for o in outcomes):
             self.failure = None  # a group of repetitions writes nothing, so it proves nothing
         self.groups += 1

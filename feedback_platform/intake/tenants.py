@@ -152,7 +152,7 @@ def configured_origins(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 def _config(given: Mapping[str, Any]) -> TenantConfig:
     return TenantConfig(
-        privacy=parse_privacy(given.get("privacy") or {}),
+        privacy=parse_privacy(msgspec.convert(given.get("privacy") or {}, dict[str, Any])),
         limits=msgspec.convert(given.get("limits") or {}, Limits),
         origins=tuple(map(normal_pattern, msgspec.convert(given.get("origins") or [], list[str]))),
     )

@@ -94,7 +94,12 @@ def test_what_opens_no_door_is_a_401_that_says_how(server, keys):
         ({"Authorization": "Bearer fpt1.x.y"}, "scope_missing"),
     ]
     for headers, reason in cases:
-        for method, path in (("POST", "/v1/inferences"), ("POST", "/v1/batch"), ("GET", "/v1/events/x"), ("GET", "/metrics")):
+        for method, path in (
+            ("POST", "/v1/inferences"),
+            ("POST", "/v1/batch"),
+            ("GET", "/v1/events/x"),
+            ("GET", "/metrics"),
+        ):
             refused = server.call(method, path, "{}" if method == "POST" else None, headers={**JSON_TYPE, **headers})
             assert refused.reason == reason, (headers, path)
             if reason == "scope_missing":
@@ -177,7 +182,12 @@ def test_a_signed_key_needs_a_signature_of_exactly_these_bytes(server, keys):
     def post(path, sent, **signed):
         return server.post(path, sent, key=key.plain, headers={**JSON_TYPE, **signed})
 
-    for path, sent in (("/v1/inferences", body), ("/v1/batch", batch), ("/v1/traces", b"{}"), ("/v1/feedback-tokens", b"{}")):
+    for path, sent in (
+        ("/v1/inferences", body),
+        ("/v1/batch", batch),
+        ("/v1/traces", b"{}"),
+        ("/v1/feedback-tokens", b"{}"),
+    ):
         refused = post(path, sent)
         assert refused.status == 401, path
         assert b"must be signed" in refused.body
@@ -253,7 +263,16 @@ def test_a_page_may_read_its_errors_too(server):
 
 def test_no_other_path_answers_pages(server, keys):
     headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
-    paths = ("/v1/inferences", "/v1/batch", "/v1/traces", "/v1/feedback-tokens", "/v1/events/x", "/metrics", "/healthz", "/x")
+    paths = (
+        "/v1/inferences",
+        "/v1/batch",
+        "/v1/traces",
+        "/v1/feedback-tokens",
+        "/v1/events/x",
+        "/metrics",
+        "/healthz",
+        "/x",
+    )
     for path in paths:
         for method in ("OPTIONS", "GET", "POST"):
             answer = server.call(method, path, headers=headers, key=keys["admin"].plain)
@@ -393,11 +412,18 @@ def test_a_token_ends_is_of_one_tenant_and_cannot_be_changed(server, keys):
     assert server.post("/v1/feedback", unsigned("t"), key=theirs).status == 202
     assert heads(server.home) == before, "it speaks for its own tenant"
     assert heads(server.home, "small")[1] >= 1
-    for forged in (f"{head}.{mine.split('.')[1]}.{mac}", f"{head}.{payload}.{mac[:-4]}AAAA", f"{theirs}A", "fpt1.e30.x"):
+    for forged in (
+        f"{head}.{mine.split('.')[1]}.{mac}",
+        f"{head}.{payload}.{mac[:-4]}AAAA",
+        f"{theirs}A",
+        "fpt1.e30.x",
+    ):
         refused = server.post("/v1/feedback", unsigned("t"), key=forged)
         assert refused.status == 401
         assert refused.reason in ("token_invalid", "token_malformed")
-    expired = eventually(lambda: a if (a := server.post("/v1/feedback", unsigned("t"), key=mine)).status == 401 else None)
+    expired = eventually(
+        lambda: a if (a := server.post("/v1/feedback", unsigned("t"), key=mine)).status == 401 else None
+    )
     assert expired.reason == "token_expired"
     assert not (server.home / "nobody").exists()
 
@@ -466,7 +492,9 @@ def test_a_model_or_program_is_no_end_user(server, home):
 
 def test_a_key_that_sends_too_much_waits(server, home):
     key = make_key(home, "ingest:inference", tenant="small").plain
-    eventually(lambda: server.post("/v1/inferences", "{}", headers={"Content-Type": "text/plain"}, key=key).status == 415)
+    eventually(
+        lambda: server.post("/v1/inferences", "{}", headers={"Content-Type": "text/plain"}, key=key).status == 415
+    )
     events = [inference(f"burst-{uuid4()}") for _ in range(8)]
     assert server.post("/v1/batch", events, key=key).status == 202
     before = heads(home, "small")

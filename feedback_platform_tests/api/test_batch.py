@@ -103,7 +103,14 @@ def test_an_empty_batch_is_no_error(server, body, headers):
 
 def test_an_id_twice_in_one_batch_is_a_repetition_or_a_conflict(server):
     one, two = new(), new()
-    events = [inference(one), inference(one), inference(one, text="other"), thumbs(two), thumbs(one), thumbs(two, up=False)]
+    events = [
+        inference(one),
+        inference(one),
+        inference(one, text="other"),
+        thumbs(two),
+        thumbs(one),
+        thumbs(two, up=False),
+    ]
     answer = send(server, events)
     assert statuses(answer) == [202, 202, 409, 202, 202, 409]
     assert [r.get("duplicate") for r in answer.json["results"]] == [False, True, None, False, False, None]
@@ -123,7 +130,9 @@ def test_elements_that_are_no_events_are_refused_one_by_one_or_the_array_is_none
         assert heads(server.home) == (*before[:2], before[2] + len(items))
 
 
-@pytest.mark.parametrize("body", ["", "{}", "1", "null", '"[]"', "[1,]", "[{}", "[] []", "[" * 100_000, b"[\xff]", '["\\ud800"'])
+@pytest.mark.parametrize(
+    "body", ["", "{}", "1", "null", '"[]"', "[1,]", "[{}", "[] []", "[" * 100_000, b"[\xff]", '["\\ud800"']
+)
 def test_what_is_no_array_is_a_400_and_nothing_is_kept(server, body):
     before = heads(server.home)
     refused = server.post("/v1/batch", body, headers=ARRAY)
@@ -253,7 +262,11 @@ def test_counts_add_up_and_every_event_has_one_fate(server, history):
             else:
                 assert (result["status"], result["problem"]["reason"]) == (409, "id_conflict")
                 dead += 1
-        assert (body["accepted"], body["duplicates"], body["refused"]) == (fresh, repeated, len(batch) - fresh - repeated)
+        assert (body["accepted"], body["duplicates"], body["refused"]) == (
+            fresh,
+            repeated,
+            len(batch) - fresh - repeated,
+        )
         assert answer.status == (207 if body["refused"] else 202)
     assert heads(server.home) == (before[0] + accepted["inference"], before[1] + accepted["feedback"], before[2] + dead)
 

@@ -104,7 +104,10 @@ def step(chance: random.Random, one: Speaker) -> None:
         case 12:
             look_up(chance, one)
         case 13:
-            one.say("GET", chance.choice(["/v1/datasets/d/versions", "/v1/datasets/d/versions/latest/export?format=parquet"]))
+            one.say(
+                "GET",
+                chance.choice(["/v1/datasets/d/versions", "/v1/datasets/d/versions/latest/export?format=parquet"]),
+            )
         case _:
             one.say("POST", "/v1/feedback", made)
 

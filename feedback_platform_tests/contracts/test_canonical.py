@@ -1,5 +1,7 @@
 """Canonical JSON is RFC 8785, hashes have golden values, normalised text is a fixed point."""
 
+import hmac
+
 import polars as pl
 import pytest
 import rfc8785
@@ -77,6 +79,11 @@ def test_the_ascii_shortcut_agrees_with_the_general_rule(text):
 
 def test_normalised_text_ignores_width_case_and_space():
     assert normalise_text("  \uff28\uff25\uff2c\uff2c\uff2f\n\tSTRASSE ") == normalise_text("hello stra\u00dfe")
+
+
+@given(st.sampled_from(["inference", "feedback"]), st.binary(max_size=200), st.binary(min_size=1, max_size=100))
+def test_the_body_hash_is_the_standard_librarys_hmac(kind, body, key):
+    assert body_hmac(kind, body, key) == hmac.digest(key, kind.encode() + b"\n" + body, "sha256")[:16]
 
 
 def test_body_hash_depends_on_kind_body_and_key():

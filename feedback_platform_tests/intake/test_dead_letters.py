@@ -1,0 +1,262 @@
+"""Refused events are found wherever they lie, and get their second chance through the same door."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import apsw
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from feedback_platform.cli import main
+from feedback_platform.errors import ConfigError, EventRejected
+from feedback_platform.intake.dead_letters import Chosen, Edit, letters, replay
+from feedback_platform.intake.door import Arrival, Unmapped
+from feedback_platform.intake.landing import land, prune
+from feedback_platform.intake.log import MAX_DEAD_LETTER_BYTES, Record
+from feedback_platform.intake.sqlite_log import open_log
+from feedback_platform.intake.tenants import open_tenant
+from feedback_platform.lake.store import Lake
+from feedback_platform.settings import Settings
+from feedback_platform_tests.builders import adjudication, inference, thumbs
+
+AT = datetime(2026, 6, 1, tzinfo=UTC)
+V1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE heads (stream TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE event_keys (
+  stream TEXT NOT NULL, id TEXT NOT NULL,
+  hmac BLOB NOT NULL, seq INTEGER NOT NULL, received_at INTEGER NOT NULL,
+  PRIMARY KEY (stream, id)
+) WITHOUT ROWID;
+CREATE TABLE inference (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, row BLOB NOT NULL);
+CREATE TABLE feedback (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, row BLOB NOT NULL);
+CREATE TABLE dead_letter (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, row BLOB NOT NULL);
+INSERT INTO heads VALUES ('inference', 1), ('feedback', 0), ('dead_letter', 1);
+INSERT INTO meta VALUES ('dropped_dead_letters', '3');
+PRAGMA user_version = 1;
+"""
+OLD_LETTER = {
+    "received_at": "2026-05-01T00:00:00Z", "origin": "old.jsonl", "line": 1, "kind": "feedback", "event_id": "f-old",
+    "reason": "field_unknown", "message": "m", "body": json.dumps({**thumbs("f-old"), "wrong": 1}), "size_bytes": 9,
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(home=tmp_path, memory_limit="512MB", threads=1)
+
+
+@pytest.fixture
+def tenant(settings):
+    with open_tenant(settings, clock=lambda: AT) as opened:
+        yield opened
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake(settings.lake)
+
+
+def refuse(tenant, *bodies, kind="feedback", origin="a.jsonl"):
+    """Send bodies that the contract refuses."""
+    texts = [body if isinstance(body, bytes) else msgspec.json.encode(body) for body in bodies]
+    found = tenant.door.admit([Arrival(kind, text, origin, line) for line, text in enumerate(texts, 1)])
+    assert all(isinstance(one, EventRejected) for one in found)
+
+
+def listed(tenant, lake, **chosen):
+    return list(letters(tenant.log, lake, Chosen(**chosen)))
+
+
+def again(tenant, lake, edit=None, **chosen):
+    return replay(tenant.door, iter(listed(tenant, lake, **chosen)), edit or Edit())
+
+
+def counts(done):
+    return {kind: n for kind in ("accepted", "duplicate", "refused", "not_sendable") if (n := done.count(kind))}
+
+
+def test_letters_are_listed_in_order_with_everything_that_is_known(tenant, lake):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1}, b"{")
+    first, second = listed(tenant, lake)
+    assert (first.seq, first.line, first.event_id, first.reason) == (1, 1, "f1", "field_unknown")
+    assert (first.received_at, first.origin, first.kind, first.replayed_as) == (AT, "a.jsonl", "feedback", None)
+    assert (second.seq, second.reason, second.event_id, second.is_whole) == (2, "json_invalid", None, False)
+    assert "`wrong`" in first.message
+
+
+@pytest.mark.parametrize(
+    ("chosen", "seqs"),
+    [
+        ({}, [1, 2, 3]),
+        ({"seqs": (2, 3, 99)}, [2, 3]),
+        ({"reasons": ("json_invalid",)}, [2]),
+        ({"origins": ("b.jsonl",)}, [3]),
+        ({"reasons": ("field_unknown",), "origins": ("a.jsonl",)}, [1]),
+        ({"reasons": ("field_unknown", "json_invalid")}, [1, 2, 3]),
+        ({"reasons": ("none",)}, []),
+    ],
+)
+def test_letters_are_chosen_by_all_conditions_together(tenant, lake, chosen, seqs):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1}, b"{")
+    refuse(tenant, {**thumbs("f2"), "wrong": 1}, origin="b.jsonl")
+    assert [one.seq for one in listed(tenant, lake, **chosen)] == seqs
+
+
+def test_a_replay_that_is_accepted_hides_the_letter_and_says_what_became_of_it(tenant, lake):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1})
+    done = again(tenant, lake, Edit(drop=("wrong",)))
+    assert counts(done) == {"accepted": 1}
+    assert tenant.log.receipt("feedback", "f1").log_seq == 1
+    assert listed(tenant, lake) == []
+    [letter] = listed(tenant, lake, replayed=True)
+    assert letter.replayed_as == "f1"
+    assert counts(again(tenant, lake, Edit(drop=("wrong",)), replayed=True)) == {"duplicate": 1}
+
+
+def test_a_replay_that_is_refused_again_makes_no_new_letter(tenant, lake):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1, "worse": 2})
+    for _ in range(2):
+        done = again(tenant, lake, Edit(drop=("wrong",)))
+        assert counts(done) == {"refused": 1}
+        assert done.outcomes[0][1].field == "worse"
+    assert [one.seq for one in listed(tenant, lake)] == [1]
+    assert tenant.log.head("dead_letter") == 1
+
+
+def test_an_event_that_came_in_by_itself_meanwhile_counts_once(tenant, lake):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1})
+    tenant.door.admit([Arrival("feedback", msgspec.json.encode(thumbs("f1")), "x")])
+    assert counts(again(tenant, lake, Edit(drop=("wrong",)))) == {"duplicate": 1}
+    assert listed(tenant, lake) == []
+    assert tenant.log.head("feedback") == 1
+
+
+def test_a_person_is_the_same_person_after_a_replay(tenant, lake):
+    """The letter holds a pseudonym; another one is not made of it."""
+    refuse(tenant, {**thumbs("f1", user_id="ann"), "wrong": 1})
+    assert "ann" not in listed(tenant, lake)[0].body
+    again(tenant, lake, Edit(drop=("wrong",)))
+    tenant.door.admit([Arrival("feedback", msgspec.json.encode(thumbs("f2", user_id="ann")), "x")])
+    first, second = (msgspec.json.decode(row) for _, row in tenant.log.read("feedback", 0, 10))
+    assert first["rater"] == second["rater"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "body"),
+    [
+        (Edit(), {"a": 1, "b": {"c": 2}}),
+        (Edit(drop=("a", "b.c", "no.such", "z")), {"b": {}, "no": {}}),
+        (Edit(rename={"a": "x.y", "gone": "new"}), {"b": {"c": 2}, "x": {"y": 1}}),
+        (Edit(rename={"b.c": "a"}), {"a": 2, "b": {}}),
+        (Edit(put={"a": None, "b.d.e": [1]}), {"a": None, "b": {"c": 2, "d": {"e": [1]}}}),
+        (Edit(drop=("a",), rename={"a": "z"}, put={"a": 9}), {"z": 1, "b": {"c": 2}, "a": 9}),
+    ],
+)
+def test_an_edit_renames_then_drops_then_sets(edit, body):
+    assert edit.applied({"a": 1, "b": {"c": 2}}) == body
+
+
+def test_an_edit_through_something_that_is_no_object_is_refused():
+    with pytest.raises(ConfigError, match="`?a"):
+        Edit(put={"a.b": 1}).applied({"a": 1})
+
+
+def test_what_is_not_whole_or_never_was_an_event_cannot_be_sent(tenant, lake):
+    long = {**inference("long", metadata={"text": "x" * MAX_DEAD_LETTER_BYTES}), "wrong": 1}
+    refuse(tenant, long, b"[1]", kind="inference")
+    tenant.door.bury([Unmapped("unknown", "no idea", b'{"a": 1}', "x")])
+    assert [one.is_whole for one in listed(tenant, lake)] == [False, False, True]
+    assert counts(again(tenant, lake, Edit(drop=("wrong",)))) == {"not_sendable": 3}
+    assert len(listed(tenant, lake)) == 3
+    assert tenant.log.head("inference") == 0
+
+
+def test_a_replay_is_an_operators_and_may_review(tenant, lake):
+    refuse(tenant, {**adjudication("a1", {"verdict": "valid"}, request_id="r"), "wrong": 1})
+    again(tenant, lake, Edit(drop=("wrong",)))
+    assert msgspec.json.decode(tenant.log.read("feedback", 0, 1)[0][1])["can_review"] is True
+
+
+def test_letters_that_only_the_lake_holds_are_found_and_sent(tenant, lake):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1}, {**thumbs("f2"), "wrong": 1})
+    before = listed(tenant, lake)
+    land(tenant.log, lake)
+    assert prune(tenant.log, lake, AT + timedelta(days=1)) == 2
+    assert tenant.log.first("dead_letter") is None
+    assert listed(tenant, lake) == before, "pruning moves them and changes nothing"
+    refuse(tenant, {**thumbs("f3"), "wrong": 1})
+    assert [one.seq for one in listed(tenant, lake)] == [1, 2, 3], "the lake's come first, none twice"
+    assert counts(again(tenant, lake, Edit(drop=("wrong",)), seqs=(2, 3))) == {"accepted": 2}
+    assert [one.seq for one in listed(tenant, lake)] == [1]
+    assert tenant.log.receipt("feedback", "f2") is not None
+
+
+def test_a_log_of_the_first_version_is_brought_to_the_second_with_all_it_holds(settings):
+    settings.log_path.parent.mkdir(parents=True)
+    old = apsw.Connection(str(settings.log_path))
+    old.execute("PRAGMA journal_mode = WAL")
+    old.execute(V1)
+    old.execute("INSERT INTO event_keys VALUES ('inference', 'r-old', x'6d6163', 1, 1000000)")
+    old.execute("INSERT INTO inference VALUES (1, 1000000, ?)", (b'{"request_id":"r-old"}',))
+    old.execute("INSERT INTO dead_letter VALUES (1, 1000000, ?)", (msgspec.json.encode(OLD_LETTER),))
+    old.close()
+    for _ in range(2):  # the second time there is nothing to do
+        with open_log(settings.log_path) as log:
+            assert log.value("PRAGMA user_version") == 2
+            assert (log.head("inference"), log.head("dead_letter"), log.dropped_dead_letters()) == (1, 1, 3)
+            assert log.read("inference", 0, 9) == [(1, b'{"request_id":"r-old"}')]
+            assert log.append("inference", [Record("r-old", b"mac", b"{}", AT)])[0].duplicate
+            assert log.integrity_check() == []
+            assert log.replays() == {}
+    with open_tenant(settings, clock=lambda: AT) as tenant:
+        assert counts(again(tenant, Lake(settings.lake), Edit(drop=("wrong",)))) == {"accepted": 1}
+        assert tenant.log.replays() == {1: "f-old"}
+
+
+# --- the command ----------------------------------------------------------------------------------------------------------
+
+
+def run(settings, *arguments):
+    found = CliRunner().invoke(main, ["--home", str(settings.home), "dead-letters", *arguments])
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return found
+
+
+def test_the_command_lists_and_replays(settings, lake):
+    assert "No dead letters" in run(settings, "list").stdout
+    with open_tenant(settings, clock=lambda: AT) as tenant:
+        refuse(tenant, {**thumbs("f1"), "requst": "r1"}, {**thumbs("f2"), "feedback_value": {"upp": True}}, b"{")
+    shown = run(settings, "list", "--reason", "json_invalid", "--json")
+    assert [one["seq"] for one in json.loads(shown.stdout)] == [3]
+    assert "field_unknown" in run(settings, "list").stdout
+    done = run(
+        settings, "replay", "--reason", "field_unknown", "--rename", "feedback_value.upp=feedback_value.up", "--json"
+    )
+    assert done.exit_code == 1, "one is still refused"
+    told = json.loads(done.stdout)
+    assert (told["accepted"], told["refused"], told["refused_again"][0]["seq"]) == (1, 1, 1)
+    done = run(settings, "replay", "--seq", "1", "--drop", "requst", "--set", 'explanation="fixed"')
+    assert (done.exit_code, "1 accepted" in done.stdout) == (0, True)
+    assert [one["seq"] for one in json.loads(run(settings, "list", "--json").stdout)] == [3]
+    assert len(json.loads(run(settings, "list", "--json", "--replayed").stdout)) == 3
+    with open_tenant(settings) as tenant:
+        rows = [msgspec.json.decode(row) for _, row in tenant.log.read("feedback", 0, 9)]
+    assert sorted(row["feedback_id"] for row in rows) == ["f1", "f2"]
+    assert "fixed" in json.dumps(rows)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--set", "a=b", "is not JSON"),
+        ("--set", "a", "FIELD=JSON"),
+        ("--rename", "a", "OLD=NEW"),
+        ("--rename", "=b", "OLD=NEW"),
+    ],
+)
+def test_the_command_says_how_an_edit_is_written(settings, option, value, words):
+    found = run(settings, "replay", option, value)
+    assert found.exit_code == 2
+    assert words in found.stderr
