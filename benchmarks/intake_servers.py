@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import msgspec
@@ -144,7 +144,7 @@ def fastapi(bodies: Bodies) -> Asgi:
 
     app = FastAPI()
 
-    @app.post("/v1/inferences", status_code=202)  # type: ignore[untyped-decorator,unused-ignore]
+    @app.post("/v1/inferences", status_code=202)  # type: ignore[untyped-decorator, misc, unused-ignore]
     async def take(data: Inference) -> dict[str, Any]:
         return {"log_seq": await bodies.append(data.model_dump_json().encode()), "durable": True}
 
@@ -154,13 +154,16 @@ def fastapi(bodies: Bodies) -> Asgi:
 def ours(home: Path, durable: bool) -> Asgi:
     """The API itself."""
     from feedback_platform.api.app import create_app
-    from feedback_platform.api.server import Server
+    from feedback_platform.api.server import OpenTenant, Server
     from feedback_platform.settings import Settings
 
-    state = Server(Settings(home=home), dev=True)
-    if not durable:
-        state.tenant("default").tenant.log.db.execute("PRAGMA synchronous = OFF")
-    return create_app(state)
+    class Undurable(Server):
+        async def _open(self, name: str) -> OpenTenant:
+            opened = await super()._open(name)
+            opened.tenant.log.db.execute("PRAGMA synchronous = OFF")
+            return opened
+
+    return create_app((Server if durable else Undurable)(Settings(home=home), dev=True))
 
 
 def main(which: str, port: str, home: str) -> None:
@@ -169,7 +172,7 @@ def main(which: str, port: str, home: str) -> None:
     prepare_interpreter()
     if which in frameworks:
         app = frameworks[which](Bodies(Path(home) / "bodies.sqlite"))
-        lifespan = "off"
+        lifespan: Literal["off", "on"] = "off"
     else:
         app, lifespan = ours(Path(home), which == "ours"), "on"
     uvicorn.run(

@@ -41,13 +41,24 @@ class EventRejected(FeedbackPlatformError):
         field: dotted path of the field at fault, or "" when the whole line is.
         value: what was found there, shortened for display.
         fix: what the sender should do.
+
+    Whatever was sent, all of it can be encoded and stays short (200, 120, 1,500 characters; the message 2,000).
     """
 
     def __init__(self, reason: str, *, field: str = "", value: str = "", fix: str = "") -> None:
-        self.reason, self.field, self.value, self.fix = reason, field, value, fix
-        where = f" at `{field}`" if field else ""
-        found = f": found {value}" if value else ""
-        super().__init__(f"{reason}{where}{found}. {fix}".rstrip())
+        self.reason, self.field = _told(reason, 100), _told(field, 200)
+        self.value, self.fix = _told(value, 120), _told(fix, 1_500)
+        where = f" at `{self.field}`" if field else ""
+        found = f": found {self.value}" if value else ""
+        super().__init__(_told(f"{self.reason}{where}{found}. {self.fix}".rstrip(), 2_000))
+
+
+def _told(text: str, limit: int) -> str:
+    """At most `limit` characters of a text, halves of surrogate pairs spelt out: they have no UTF-8."""
+    told = text[: limit + 1]
+    if not told.isascii():
+        told = told.encode(errors="backslashreplace").decode()
+    return told if len(told) <= limit else f"{told[: limit - 3]}..."
 
 
 class IdConflict(EventRejected):

@@ -1,6 +1,7 @@
 """Who calls: a key, a feedback token, or in development mode anyone on this machine. Tenants come from here only."""
 
 import ipaddress
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -8,10 +9,12 @@ from feedback_platform.api.call import Call
 from feedback_platform.api.server import Server, now
 from feedback_platform.errors import AccessError
 from feedback_platform.intake.guards.origins import allowed, require_origin
-from feedback_platform.intake.guards.principal import Principal, Scope, is_tenant
+from feedback_platform.intake.guards.principal import Principal, Scope
 from feedback_platform.intake.guards.signatures import verify
 from feedback_platform.intake.guards.tokens import PREFIX, FeedbackToken, check
 
+_PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-real-ip"})
+_OWN_PAGES = frozenset({None, "same-origin", "same-site", "none"})
 _HOW = "Send `Authorization: Bearer fp_...`; an operator makes a key with `feedback keys create`."
 
 
@@ -47,12 +50,17 @@ def token(server: Server, call: Call) -> FeedbackToken | None:
     presented = _bearer(call)
     if presented is None or not presented.startswith(f"{PREFIX}."):
         return None
-    found = check(lambda tenant: _token_key(server, tenant), presented, now())
+    found = check(server.token_key, presented, now())
     origin = call.header(b"origin")
-    if origin is not None and not allowed(origin, server.tenant(found.tenant).tenant.config.origins):
+    if origin is not None and not allowed(origin, server.origins.get(found.tenant, ())):
         fix = "Add it to `origins` in the tenant's tenant.yaml, then restart the server."
         raise AccessError("origin_refused", f"Pages of {origin[:100]!r} may not send feedback here. {fix}", 403)
     return found
+
+
+def signed(speaker: Principal, call: Call) -> Callable[[bytes], None]:
+    """`check_signature` for a body that is yet to come; over the bytes as they are sent, compressed or not."""
+    return lambda raw: check_signature(speaker, call, raw)
 
 
 def check_signature(speaker: Principal, call: Call, body: bytes) -> None:
@@ -72,8 +80,7 @@ def cors_origin(server: Server, call: Call) -> str | None:
     if origin is None:
         return None
     patterns = [p for origins in server.origins.values() for p in origins]
-    patterns += [p for key in server.keys.list() for p in key.origins]
-    return origin if allowed(origin, patterns) else None
+    return origin if allowed(origin, [*patterns, *server.key_origins()]) else None
 
 
 def _bearer(call: Call) -> str | None:
@@ -86,15 +93,6 @@ def _bearer(call: Call) -> str | None:
     return secret.strip()
 
 
-def _token_key(server: Server, tenant: str) -> bytes | None:
-    """A tenant's signing key; only of tenants that exist, so that a guess creates nothing."""
-    if not is_tenant(tenant):
-        return None
-    if tenant not in server.tenants() and not (server.settings.home / tenant / "log").is_dir():
-        return None
-    return server.tenant(tenant).tenant.token_key
-
-
 def _neighbour(server: Server, call: Call) -> Principal:
     """Development mode: a program on this machine, not a web page that its browser shows, nor a proxy."""
     client = call.scope.get("client")
@@ -102,7 +100,9 @@ def _neighbour(server: Server, call: Call) -> Principal:
     origin = call.header(b"origin")
     local = client is not None and _is_loopback(client[0]) and host is not None and _is_loopback(host)
     page = origin is not None and not _is_loopback(_host(origin.partition("://")[2]) or "")
-    if not local or page or b"x-forwarded-for" in call.headers or b"forwarded" in call.headers:
+    page = page or call.header(b"sec-fetch-site") not in _OWN_PAGES
+    proxy = any(name in _PROXY_HEADERS or name.startswith(b"x-forwarded-") for name in call.headers)
+    if not local or page or proxy:
         raise AccessError("key_missing", f"Without a key only this machine may call, and no web page. {_HOW}")
     return server.neighbour
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -29,8 +30,12 @@ def _on_demand(module: str, name: str) -> Handler:
     With them a start takes twice as long, and events are refused meanwhile.
     """
 
+    path = f"feedback_platform.api.{module}"
+
     async def handler(server: Server, call: Call) -> None:
-        found = await asyncio.to_thread(import_module, f"feedback_platform.api.{module}")
+        found = sys.modules.get(path)
+        if found is None or not hasattr(found, name):
+            found = await asyncio.to_thread(import_module, path)
         await getattr(found, name)(server, call)
 
     return handler
@@ -121,11 +126,12 @@ def create_app(server: Server) -> ASGIApp:
 
     endpoints = {path: _Endpoint(server, path, handlers) for path, handlers in ROUTES.items()}
     routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
+    literal = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
     router = Router(routes, default=nowhere, redirect_slashes=False, lifespan=_lifespan(server))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Most requests name a path without parameters: they need no pattern to be matched.
-        await (endpoints.get(scope.get("path", "")) or router)(scope, receive, send)
+        await (literal.get(scope.get("path", "")) or router)(scope, receive, send)
 
     return app
 

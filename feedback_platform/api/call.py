@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -113,8 +113,8 @@ class Call:
             found = self.media_type or "no Content-Type"
             raise Problem(415, "media_type", f"Got {found}; send Content-Type: {' or '.join(types)}.")
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body, decompressed.
+    async def body(self, limit: int, check: Callable[[bytes], None] | None = None) -> bytes:
+        """The whole body, decompressed; `check` sees the bytes as they were sent.
 
         Raises:
             Problem: 400 it does not decompress or the sender went away, 408 it came too slowly, 413 it is larger
@@ -125,6 +125,8 @@ class Call:
             raise Problem(415, "content_encoding", f"Content-Encoding {encoding!r} is not known; use gzip or none.")
         plain = encoding == "identity"
         raw = await self.raw_body(limit if plain else min(limit, MAX_COMPRESSED_BYTES))
+        if check is not None:
+            check(raw)
         return raw if plain else _decompressed(raw, limit)
 
     async def raw_body(self, limit: int) -> bytes:

@@ -79,7 +79,7 @@ class VersionList(msgspec.Struct, frozen=True):
 
 async def list_versions(server: Server, call: Call) -> None:
     """`GET /v1/datasets/{name}/versions`."""
-    settings = _settings(server, call)
+    settings = await _settings(server, call)
     _query(call, ())
     name = call.scope["path_params"]["name"]
     published = await asyncio.to_thread(_published, settings, name)
@@ -90,7 +90,7 @@ async def list_versions(server: Server, call: Call) -> None:
 
 async def export_version(server: Server, call: Call) -> None:
     """`GET /v1/datasets/{name}/versions/{version}/export`: all files in a tar, or one of them; resumable."""
-    settings = _settings(server, call)
+    settings = await _settings(server, call)
     asked = _query(call, ("format", "file"))
     format = asked.get("format", "")
     if format not in FORMATS:
@@ -104,11 +104,12 @@ async def export_version(server: Server, call: Call) -> None:
     await send(call, content, _headers(manifest))
 
 
-def _settings(server: Server, call: Call) -> Settings:
+async def _settings(server: Server, call: Call) -> Settings:
     """The settings of the caller's tenant."""
     speaker = principal(server, call, "read:dataset")
-    server.take(speaker, 1)
-    return server.tenant(speaker.tenant).tenant.settings
+    opened = await server.tenant(speaker.tenant)
+    server.take(opened, speaker, 1)
+    return opened.tenant.settings
 
 
 def _query(call: Call, known: Collection[str]) -> dict[str, str]:

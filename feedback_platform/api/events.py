@@ -20,13 +20,13 @@ async def get_event(server: Server, call: Call) -> None:
     if speaker.origins:
         fix = "Whoever opens the page can read it; ask from a server, with another key."
         raise AccessError("scope_missing", f"A key that is bound to web pages may only send. {fix}", 403)
-    server.take(speaker, 1)
+    opened = await server.tenant(speaker.tenant)
+    server.take(opened, speaker, 1)
     event_id = call.scope["path_params"]["event_id"]
     if len(event_id) > MAX_ID:
         raise Problem(404, "not_found", f"An id has at most {MAX_ID} characters.")
-    tenant = server.tenant(speaker.tenant).tenant
-    async with server.slow:
-        found = await asyncio.to_thread(_look_up, tenant, event_id)
+    async with server.looking_up:
+        found = await asyncio.to_thread(_look_up, opened.tenant, event_id)
     if not found.is_known:
         raise Problem(404, "not_found", f"No event has the id {event_id!r}. Was it sent, and with this key's tenant?")
     await call.answer_json(200, found.as_mapping())

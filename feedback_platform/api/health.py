@@ -5,9 +5,10 @@ import asyncio
 from feedback_platform import __version__
 from feedback_platform.api.access import principal
 from feedback_platform.api.call import Call
-from feedback_platform.api.problems import API_REASONS, UNAVAILABLE_SECONDS, Problem
-from feedback_platform.api.server import Server
+from feedback_platform.api.problems import API_REASONS, UNAVAILABLE_SECONDS, Problem, of_error
+from feedback_platform.api.server import OpenTenant, Server
 from feedback_platform.contracts.events import REASONS
+from feedback_platform.errors import LogError
 from feedback_platform.intake.log import STREAMS, Stream
 from feedback_platform.intake.tenants import Tenant
 
@@ -23,25 +24,31 @@ async def healthz(server: Server, call: Call) -> None:
 async def readyz(server: Server, call: Call) -> None:
     """`GET /readyz`: 200 while events are taken.
 
-    503 after a write failed, until one succeeds; while one takes too long; while too much waits.
+    503 after a write failed, until one succeeds; while one takes too long; while too much waits. Where there are
+    several tenants, one of them that takes events is enough.
     """
-    for opened in server.tenants().values():
-        queue = opened.queue
-        if queue.stalled_seconds > STALLED_SECONDS:
-            detail = f"A write to the event log has not ended for {queue.stalled_seconds:.0f} s. Check the disk."
-            raise Problem(503, "log_unavailable", detail, retry_after=UNAVAILABLE_SECONDS)
-        if queue.failure is not None:
-            await _probe(server, opened.tenant.settings.tenant)
-        if queue.waiting_events >= queue.max_events:
-            raise Problem(503, "overloaded", f"{queue.waiting_events} events wait to be written.", retry_after=1)
+    tenants = list(server.tenants().values())
+    troubles = [trouble for opened in tenants if (trouble := await _trouble(opened)) is not None]
+    if troubles and len(troubles) == len(tenants):
+        raise troubles[0]
     await call.answer_json(200, {"status": "ready", "version": __version__})
 
 
-async def _probe(server: Server, tenant: str) -> None:
-    """The last write failed: try one that changes nothing, so that readiness returns before the next event does."""
-    opened = server.tenant(tenant)
-    await asyncio.to_thread(opened.tenant.log.check_writable)
-    opened.queue.failure = None
+async def _trouble(opened: OpenTenant) -> Problem | None:
+    queue = opened.queue
+    if queue.stalled_seconds > STALLED_SECONDS:
+        detail = f"A write to the event log has not ended for {queue.stalled_seconds:.0f} s. Check the disk."
+        return Problem(503, "log_unavailable", detail, retry_after=UNAVAILABLE_SECONDS)
+    if queue.failure is not None:
+        # The last write failed: try one that changes nothing, so that readiness returns before the next event does.
+        try:
+            await asyncio.to_thread(opened.tenant.log.check_writable)
+            queue.failure = None
+        except LogError as error:
+            return of_error(error)
+    if queue.waiting_events >= queue.max_events:
+        return Problem(503, "overloaded", f"{queue.waiting_events} events wait to be written.", retry_after=1)
+    return None
 
 
 async def metrics(server: Server, call: Call) -> None:

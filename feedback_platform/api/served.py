@@ -82,7 +82,7 @@ async def served(server: Server, settings: Settings, manifest: Manifest, format:
 
 
 async def _made(server: Server, settings: Settings, manifest: Manifest, format: str, folder: Path) -> Served:
-    async with server.slow:
+    async with server.exporting:
         return await asyncio.to_thread(_make, settings, manifest, format, folder)
 
 

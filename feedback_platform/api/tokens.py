@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from feedback_platform.api.access import check_signature, principal
+from feedback_platform.api.access import principal, signed
 from feedback_platform.api.call import JSON, Call
 from feedback_platform.api.problems import Problem
 from feedback_platform.api.server import Server, now
@@ -48,12 +48,12 @@ async def post_token(server: Server, call: Call) -> None:
     """`POST /v1/feedback-tokens`: for a key that may send inferences."""
     speaker = principal(server, call, "ingest:inference")
     call.accept_only(JSON)
-    body = await call.body(MAX_BODY)
-    check_signature(speaker, call, body)
-    server.take(speaker, 1)
+    body = await call.body(MAX_BODY, signed(speaker, call))
+    opened = await server.tenant(speaker.tenant)
+    server.take(opened, speaker, 1)
     try:
         asked = _REQUEST.decode(body)
-        key = server.tenant(speaker.tenant).tenant.token_key
+        key = opened.tenant.token_key
         expires_at = now() + timedelta(seconds=asked.expires_in)
         made = issue(key, speaker.tenant, asked.request_id, expires_at, user_id=asked.user_id, types=asked.types)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ConfigError) as error:

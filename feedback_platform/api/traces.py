@@ -53,10 +53,10 @@ async def _take_in(server: Server, call: Call) -> tuple[int, str]:
     raw = await call.raw_body(LIMITS.body_bytes)
     check_signature(speaker, call, raw)
     encoding = call.header(b"content-encoding") or ""
-    async with server.slow:
+    async with server.decoding:
         export = await asyncio.to_thread(_read, raw, encoding, call.media_type)
-    server.take(speaker, len(export.mapped))
-    opened = server.tenant(speaker.tenant)
+    opened = await server.tenant(speaker.tenant)
+    server.take(opened, speaker, len(export.mapped) + len(export.misfits))
     permitted = [mapped for mapped in export.mapped if SCOPE[mapped.kind] in speaker.scopes]
     arrivals = [_arrival(mapped, speaker, call.endpoint) for mapped in permitted]
     outcomes = await opened.queue.submit(arrivals)

@@ -44,10 +44,11 @@ def _run(settings: Settings, host: str, port: int, dev: bool) -> None:
 
     from feedback_platform.api.app import create_app
     from feedback_platform.api.server import Server
+    from feedback_platform.intake.tenants import open_tenant
 
     state = Server(settings, dev=dev)
     if dev:
-        state.tenant(settings.tenant)  # here already, so that a log that cannot be opened is told in one line
+        open_tenant(settings).close()  # here already, so that a log that cannot be opened is told in one line
     _warn(state, dev)
     config = uvicorn.Config(
         create_app(state),
@@ -60,6 +61,7 @@ def _run(settings: Settings, host: str, port: int, dev: bool) -> None:
         lifespan="on",
         ws="none",
         backlog=4096,
+        limit_concurrency=4096,
         timeout_graceful_shutdown=10,
     )
 

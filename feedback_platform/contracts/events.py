@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from feedback_platform.contracts.canonical import body_bytes
-from feedback_platform.contracts.refusals import REASONS, explained, shown
+from feedback_platform.contracts.refusals import REASONS, dotted, explained, shown
 from feedback_platform.contracts.wire import SCHEMA_VERSION, Inference, Wire
 from feedback_platform.contracts.wire_feedback import AnyFeedback, Feedback
 from feedback_platform.errors import EventRejected
@@ -69,7 +69,8 @@ def readable_id(data: Mapping[str, object] | bytes, kind: str) -> str | None:
         return None
     if not isinstance(body, Mapping):
         return None
-    return next((str(body[name])[:128] for name in names if isinstance(body.get(name), str)), None)
+    found = next((body[name] for name in names if isinstance(body.get(name), str)), None)
+    return None if found is None else found[:128].encode(errors="backslashreplace").decode()[:128]
 
 
 def _parse(
@@ -131,10 +132,10 @@ def read_carefully(data: bytes) -> dict[str, object]:
         found = f"{error.msg} at character {error.pos + 1}"
         raise EventRejected("json_invalid", value=found, fix="Write one JSON object per line.") from None
     except RecursionError:
-        raise _too_deep("") from None
+        raise _too_deep(None) from None
     if not isinstance(body, dict):
         raise EventRejected("not_an_object", value=shown(body), fix="Write one JSON object per line.")
-    _within_limits(body, "", 1)
+    _within_limits(body, None, 1)
     return body
 
 
@@ -142,7 +143,7 @@ def _as_bytes(data: Mapping[str, object]) -> bytes:
     try:
         return json.dumps(dict(data)).encode()
     except RecursionError:
-        raise _too_deep("") from None
+        raise _too_deep(None) from None
     except (TypeError, ValueError) as error:
         fix = "Send only strings, numbers, booleans, null, lists and objects."
         raise EventRejected("json_invalid", value=str(error), fix=fix) from None
@@ -151,9 +152,11 @@ def _as_bytes(data: Mapping[str, object]) -> bytes:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     body = dict(pairs)
     if len(body) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise EventRejected("duplicate_key", field=twice, fix="Name each key once.")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise EventRejected("duplicate_key", field=name, fix="Name each key once.")
+            seen.add(name)
     return body
 
 
@@ -175,7 +178,11 @@ def _float(text: str) -> float:
     return number
 
 
-def _within_limits(value: object, path: str, depth: int) -> None:
+# The way to a value, last step first: written out only for a refusal, for a key may be as long as the event.
+_Path = tuple[Any, str | int] | None
+
+
+def _within_limits(value: object, path: _Path, depth: int) -> None:
     if isinstance(value, str):
         _check_string(value, path)
     elif isinstance(value, dict | list):
@@ -184,23 +191,30 @@ def _within_limits(value: object, path: str, depth: int) -> None:
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(name, str):
                 _check_string(name, path)
-                _within_limits(inner, f"{path}.{name}" if path else name, depth + 1)
-            else:
-                _within_limits(inner, f"{path}[{name}]", depth + 1)
+            _within_limits(inner, (path, name), depth + 1)
 
 
-def _check_string(text: str, path: str) -> None:
+def _check_string(text: str, path: _Path) -> None:
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
-        raise EventRejected("not_utf8", field=path, fix="A string holds half of a surrogate pair.") from None
+        raise EventRejected("not_utf8", field=_written(path), fix="A string holds half of a surrogate pair.") from None
     if size > MAX_STRING_BYTES:
         fix = f"A string may have {MAX_STRING_BYTES} bytes; store more elsewhere and send its address."
-        raise EventRejected("string_too_long", field=path, value=f"{size} bytes", fix=fix)
+        raise EventRejected("string_too_long", field=_written(path), value=f"{size} bytes", fix=fix)
 
 
-def _too_deep(path: str) -> EventRejected:
-    return EventRejected("nesting_too_deep", field=path[:80], fix=f"Nest objects and lists at most {MAX_DEPTH} deep.")
+def _too_deep(path: _Path) -> EventRejected:
+    fix = f"Nest objects and lists at most {MAX_DEPTH} deep."
+    return EventRejected("nesting_too_deep", field=_written(path)[:80], fix=fix)
+
+
+def _written(path: _Path) -> str:
+    steps: list[str | int] = []
+    while path is not None:
+        path, step = path
+        steps.append(step)
+    return dotted(reversed(steps))
 
 
 def _without_alias(body: dict[str, object]) -> dict[str, object]:

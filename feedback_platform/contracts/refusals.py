@@ -5,7 +5,7 @@ Knows nothing of files or logs; `events` calls it only after the fast path has f
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -65,26 +65,36 @@ def explained(error: msgspec.ValidationError, data: object, fields: Mapping[str,
         fields: known field names per object, keyed by the object's own field name ("" = the event itself).
     """
     text, _, tail = str(error).rpartition(" - at `") if " - at `" in str(error) else (str(error), "", "")
-    path = _named(data, tail[tail.find("$") + 1 :].strip("`.")) if tail else ""
+    path = _named(data, _steps(tail[tail.find("$") + 1 :])) if tail else ()
     cause = error.__cause__
     if isinstance(cause, Fault):
-        field = ".".join(part for part in (path, cause.field) if part)
-        return EventRejected(cause.reason, field=field, value=shown(_at(data, field)), fix=cause.fix)
+        path += _steps(cause.field)
+        return EventRejected(cause.reason, field=dotted(path), value=shown(_at(data, path)), fix=cause.fix)
     for pattern, explain in _RULES:
-        if match := re.match(pattern, text):
-            reason, name, fix = explain(match, path, fields)
-            field = ".".join(part for part in (path, name) if part)
-            found = "" if reason == "field_missing" else shown(_at(data, field))
-            if reason == "timestamp_naive" and not _looks_like_date(_at(data, field)):
+        if match := re.match(pattern, text, re.DOTALL):
+            holder = next((step for step in reversed(path) if isinstance(step, str)), "")
+            reason, name, fix = explain(match, holder, fields)
+            path += (name,) if name else ()
+            found = "" if reason == "field_missing" else shown(_at(data, path))
+            if reason == "timestamp_naive" and not _looks_like_date(_at(data, path)):
                 reason, fix = "timestamp_invalid", _TIME_FIX
-            return EventRejected(reason, field=field, value=found, fix=fix)
-    return EventRejected("wrong_type", field=path, value=shown(_at(data, path)), fix=f"{text}.")
+            return EventRejected(reason, field=dotted(path), value=found, fix=fix)
+    return EventRejected("wrong_type", field=dotted(path), value=shown(_at(data, path)), fix=f"{text}.")
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Keys and places as `items[0].score`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """A value as JSON, cut for display; nothing for an absent one."""
+    """A scalar as JSON, cut for display; of an object or a list only its size, for it may hold anything."""
     if value is _ABSENT:
         return ""
+    if isinstance(value, Mapping):
+        return f"an object with {len(value)} field{'s' * (len(value) != 1)}"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
     if isinstance(value, str):
         value = value[: limit * 2]
     try:
@@ -97,22 +107,25 @@ def shown(value: object, limit: int = 80) -> str:
 _ABSENT = object()
 _TIME_FIX = "Write an RFC 3339 time such as 2026-01-31T09:30:00Z."
 _Explained = tuple[str, str, str]
+_Steps = tuple[str | int, ...]
+_LONGEST_NAME = 64
+_SOME = "..."
 
 
-def _missing(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+def _missing(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
     return "field_missing", match[1], f"Add the required field `{match[1]}`."
 
 
-def _unknown(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
-    known = fields.get(re.sub(r"\[[^]]*\]", "", path).rsplit(".", 1)[-1], ())
-    near = difflib.get_close_matches(match[1], known, n=1)
-    fix = f"Did you mean `{near[0]}`?" if near else f"Known fields here: {', '.join(sorted(known))}."
-    if not path and not near:
+def _unknown(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+    known = fields.get(holder, ())
+    near = _nearest(match[1], known)
+    fix = f"Did you mean `{near}`?" if near else f"Known fields here: {', '.join(sorted(known))}."
+    if not holder and not near:
         fix = "Put what the contract has no field for into `metadata`."
     return "field_unknown", match[1], fix
 
 
-def _type(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+def _type(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
     wanted, found = match[1], match[2]
     if "datetime" in wanted:
         return "timestamp_invalid", "", _TIME_FIX
@@ -120,11 +133,11 @@ def _type(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) 
     return "wrong_type", "", f"Expected {_plain(wanted)}, got {_plain(found)}.{hint}"
 
 
-def _naive(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+def _naive(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
     return "timestamp_naive", "", "Add Z or an offset such as +02:00; a time without one is ambiguous."
 
 
-def _length(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+def _length(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
     text, least, number = match[1] == "str", match[2] == ">=", match[3]
     if text:
         return ("value_empty", "", "It must not be empty.") if least else (
@@ -133,19 +146,25 @@ def _length(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]
         "too_many_entries", "", f"Give at most {number}.")  # fmt: skip
 
 
-def _pattern(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+def _pattern(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
     return "id_invalid", "", "Use 1 to 128 of the characters A-Z a-z 0-9 _ . : -"
 
 
-def _bounds(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+def _bounds(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
     return "value_out_of_range", "", f"It must be {match[2]} {float(match[3]):g}."
 
 
-def _choice(match: re.Match[str], path: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
-    choices = fields.get(f"={path.rsplit('.', 1)[-1]}", ())
-    near = difflib.get_close_matches(match[1], choices, n=1)
+def _choice(match: re.Match[str], holder: str, fields: Mapping[str, Sequence[str]]) -> _Explained:
+    choices = fields.get(f"={holder}", ())
+    near = _nearest(match[1], choices)
     fix = f"Use one of: {', '.join(choices)}."
-    return "value_not_allowed", "", f"Did you mean `{near[0]}`? {fix}" if near else fix
+    return "value_not_allowed", "", f"Did you mean `{near}`? {fix}" if near else fix
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    if len(word) > _LONGEST_NAME:  # no misspelling, and comparing costs by the length
+        return ""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
 
 
 _RULES = (
@@ -172,15 +191,14 @@ def _looks_like_date(value: object) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", value))
 
 
-def _named(data: object, path: str) -> str:
+def _named(data: object, path: _Steps) -> _Steps:
     """msgspec writes `[...]` for "some value of this map": name the first that does not fit."""
-    start, hidden, rest = path.partition("[...]")
+    start, last = path[:-1], path[-1:]
     entries = _at(data, start)
-    if not hidden or rest or not isinstance(entries, Mapping):
+    if last != (_SOME,) or not isinstance(entries, Mapping):
         return path
-    numbers = start.endswith("probabilities")
-    name = next((name for name, value in entries.items() if not _fits(value, numbers)), "...")
-    return f"{start}.{name}"
+    numbers = start[-1:] == ("probabilities",)
+    return *start, next((name for name, value in entries.items() if not _fits(value, numbers)), _SOME)
 
 
 def _fits(value: object, numbers: bool) -> bool:
@@ -189,13 +207,19 @@ def _fits(value: object, numbers: bool) -> bool:
     return isinstance(value, str) and len(value) <= 256
 
 
-def _at(data: object, path: str) -> object:
-    """The value at a dotted path with [i] subscripts; `_ABSENT` where the path does not lead anywhere."""
-    for name, place in re.findall(r"([^.\[\]]+)|\[([^]]*)\]", path):
-        if isinstance(data, Mapping) and name in data:
-            data = data[name]
-        elif isinstance(data, Sequence) and place.isdigit() and int(place) < len(data):
-            data = data[int(place)]
+def _steps(path: str) -> _Steps:
+    """Of a path as msgspec writes it; linear in its length, for a field's name may have got into it."""
+    found = re.findall(r"\[([0-9]{1,9})\]|([^.\[\]`]+|\.{3})", path)
+    return tuple(int(place) if place else name for place, name in found)
+
+
+def _at(data: object, path: _Steps) -> object:
+    """The value there; `_ABSENT` where the path does not lead anywhere."""
+    for step in path:
+        if isinstance(data, Mapping) and step in data:
+            data = data[step]
+        elif isinstance(data, list | tuple) and isinstance(step, int) and step < len(data):
+            data = data[step]
         else:
             return _ABSENT
     return data

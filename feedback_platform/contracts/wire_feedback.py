@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta
 
+from feedback_platform.contracts.canonical import canonical_json
 from feedback_platform.contracts.refusals import Fault
 from feedback_platform.contracts.wire import EventId, Instant, JsonObject, Name, ShortMap, Wire, to_utc
+
+MAX_RANKED = 1_000
 
 
 class Target(Wire, frozen=True):
@@ -49,6 +52,10 @@ class Ref(Wire, frozen=True):
         if (self.request_id is not None) + (self.item_id is not None) + (self.output is not UNSET) != 1:
             raise Fault("reference_invalid", "", "Name exactly one of `request_id`, `item_id` and `output`.")
 
+    def what(self) -> tuple[str | None, str | None, str | None]:
+        """What it refers to, to look up: equal for equal references."""
+        return self.request_id, self.item_id, None if self.output is UNSET else canonical_json(self.output)
+
 
 class ThumbsValue(Wire, frozen=True):
     """A thumb."""
@@ -66,6 +73,8 @@ class RatingValue(Wire, frozen=True):
     def __post_init__(self) -> None:
         if not self.min < self.max:
             raise Fault("rating_scale_invalid", "min", f"`min` must be below `max` ({self.max:g}).")
+        if self.min / 2 == self.max / 2:  # halves, because the scale itself may be wider than the doubles
+            raise Fault("rating_scale_invalid", "min", f"`min` is too close to `max` ({self.max:g}).")
         if not self.min <= self.score <= self.max:
             raise Fault("rating_out_of_scale", "score", f"It must be within {self.min:g} and {self.max:g}.")
 
@@ -97,12 +106,14 @@ class PairValue(Wire, frozen=True):
 class RankingValue(Wire, frozen=True):
     """Two or more things, best first."""
 
-    order: Annotated[list[Ref], Meta(min_length=2)]
+    order: Annotated[list[Ref], Meta(min_length=2, max_length=MAX_RANKED)]
 
     def __post_init__(self) -> None:
+        seen = set()
         for place, ref in enumerate(self.order):
-            if ref in self.order[:place]:
+            if (what := ref.what()) in seen:
                 raise Fault("reference_repeated", f"order[{place}]", "Name each thing once.")
+            seen.add(what)
 
 
 class ImplicitValue(Wire, frozen=True):

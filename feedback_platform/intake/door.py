@@ -25,6 +25,7 @@ from feedback_platform.errors import EventRejected, Forbidden, IdConflict, RateL
 from feedback_platform.intake.log import Conflict, DeadLetter, EventLog, Receipt, Record
 
 Outcome = Receipt | EventRejected
+GUESSED_BYTES = 2_000
 
 
 class Protection(Protocol):
@@ -70,6 +71,11 @@ class Arrival:
     can_review: bool = False
     restrict: Callable[[Event], Event] | None = None
     buried: bool = False
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes; a decoded object is guessed where nobody measured it."""
+        return len(self.body) if isinstance(self.body, bytes) else self.size or GUESSED_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ from feedback_platform.intake.door import Arrival, Batch, Door, Outcome, Unmappe
 from feedback_platform.intake.log import Receipt
 
 GROUP_EVENTS = 256
+GROUP_BYTES = 4 * 2**20
+PREPARED_HERE_BYTES = 512 * 2**10  # larger groups are prepared in a thread, so that other requests are answered
 MAX_WAITING_EVENTS = 50_000
 MAX_WAITING_BYTES = 256 * 2**20
-MAX_UNOBSERVED = 10_000
+MAX_UNOBSERVED, MAX_UNOBSERVED_BYTES = 10_000, 64 * 2**20
 OBSERVED_TOGETHER = 1_000
 OBSERVE_SECONDS = 0.5
 RETRY_SECONDS = 1
@@ -33,11 +35,12 @@ class _Job:
     arrivals: Sequence[Arrival]
     size: int
     done: asyncio.Future[list[Outcome]]
-    taken: int = 0
+    taken: int = 0  # of its arrivals, into groups; -1 once it is settled
     outcomes: list[Outcome] = field(default_factory=list)
 
 
 _Span = tuple[_Job, int]
+_Writing = tuple["asyncio.Future[list[Outcome]]", Batch, list[_Span]]
 
 
 class GroupCommit:
@@ -59,6 +62,7 @@ class GroupCommit:
         self._writer = ThreadPoolExecutor(1, "log-writer")
         self._observer = ThreadPoolExecutor(1, "privacy-counter")
         self._unobserved: list[Event] = []
+        self._unobserved_bytes = 0
         self._observing: asyncio.Task[None] | None = None
 
     @property
@@ -74,7 +78,7 @@ class GroupCommit:
             LogError: the log cannot be written. Earlier groups of a long submission may have been; sending all of
                 it again is safe.
         """
-        size = sum(len(a.body) if isinstance(a.body, bytes) else 0 for a in arrivals)
+        size = sum(a.weight for a in arrivals)
         if self.waiting_events and (
             self.waiting_events + len(arrivals) > self.max_events or self.waiting_bytes + size > self.max_bytes
         ):
@@ -100,17 +104,18 @@ class GroupCommit:
             await asyncio.get_running_loop().run_in_executor(self._writer, self.door.bury, unmapped)
 
     async def close(self) -> None:
-        """Write what waits, then let go of the threads."""
+        """Write what waits, then let go of the threads; what was not counted yet stays uncounted."""
         if self._pump is not None:
             await self._pump
         if self._observing is not None:
-            await self._observing
+            self._observing.cancel()
         self._writer.shutdown()
-        self._observer.shutdown()
+        self._observer.shutdown(cancel_futures=True)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        writing: tuple[asyncio.Future[list[Outcome]], Batch, list[_Span]] | None = None
+        writing: _Writing | None = None
+        spans: list[_Span] = []
         try:
             while self._queue or writing:
                 await asyncio.sleep(0)  # requests that were read already join this group
@@ -120,13 +125,25 @@ class GroupCommit:
                     writing = None
                     continue
                 spans = self._take()
-                batch = self._prepare(spans) if spans else None
+                arrivals = [a for job, n in spans for a in job.arrivals[job.taken - n : job.taken]]
+                batch = await self._prepare(arrivals)
                 if writing is not None:
                     await self._finish(*writing)
                     writing = None
-                if batch is not None:
+                if batch is None:
+                    await self._one_by_one(arrivals, spans)
+                else:
                     self._writing_since = time.monotonic()
                     writing = loop.run_in_executor(self._writer, self.door.commit, batch), batch, spans
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            _log.exception("The queue of the event log stopped; what waits is refused")
+            if writing is not None:
+                await self._finish(*writing)
+            self._failed(LogError(f"The events could not be written ({type(error).__name__})."), spans)
+            while self._queue:
+                self._fail(self._queue.popleft(), LogError("The events could not be written."))
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._pump = None
 
@@ -134,40 +151,31 @@ class GroupCommit:
         return sum(len(job.arrivals) - job.taken for job in self._queue)
 
     def _take(self) -> list[_Span]:
-        """The next group: jobs, each with how many of its arrivals are in it."""
+        """The next group, bounded in events and in bytes: jobs, each with how many of its arrivals are in it."""
         spans: list[_Span] = []
-        room = GROUP_EVENTS
-        while self._queue and room:
+        room, size = GROUP_EVENTS, 0
+        while self._queue and room and size < GROUP_BYTES:
             job = self._queue[0]
-            n = min(room, len(job.arrivals) - job.taken)
+            n = 0
+            while n < room and job.taken < len(job.arrivals) and size < GROUP_BYTES:
+                size += job.arrivals[job.taken].weight
+                job.taken += 1
+                n += 1
             spans.append((job, n))
-            job.taken += n
             room -= n
             if job.taken == len(job.arrivals):
                 self._queue.popleft()
         return spans
 
-    def _prepare(self, spans: list[_Span]) -> Batch | None:
-        arrivals = [a for job, n in spans for a in job.arrivals[job.taken - n : job.taken]]
+    async def _prepare(self, arrivals: Sequence[Arrival]) -> Batch | None:
+        """The group laid out; None when something in it fails and it must be done one by one."""
         try:
-            return self.door.prepare(arrivals)
-        except Exception as error:  # noqa: BLE001
-            if len(spans) == 1:
-                _log.exception("An arrival could not be prepared")
-                self._fail(spans[0][0], error)
-                spans.clear()
-                return None
-        # One arrival must not fail its neighbours: find the one that does.
-        good: list[_Span] = []
-        for job, n in spans:
-            try:
-                self.door.prepare(job.arrivals[job.taken - n : job.taken])
-                good.append((job, n))
-            except Exception as error:  # noqa: BLE001
-                _log.exception("An arrival could not be prepared")
-                self._fail(job, error)
-        spans[:] = good
-        return self.door.prepare([a for job, n in spans for a in job.arrivals[job.taken - n : job.taken]])
+            if sum(a.weight for a in arrivals) < PREPARED_HERE_BYTES:
+                return self.door.prepare(arrivals)
+            return await asyncio.to_thread(self.door.prepare, arrivals)
+        except Exception:  # noqa: BLE001
+            _log.exception("A group could not be prepared; its requests are tried one by one")
+            return None
 
     async def _finish(self, writing: asyncio.Future[list[Outcome]], batch: Batch, spans: list[_Span]) -> None:
         try:
@@ -176,26 +184,33 @@ class GroupCommit:
             if isinstance(error, LogError) or len(spans) == 1:
                 self._failed(error, spans)
             else:
-                await self._one_by_one(batch, spans)
+                await self._one_by_one(batch.arrivals, spans)
             return
         finally:
             self._writing_since = None
         self._done(batch, spans, outcomes)
 
-    async def _one_by_one(self, batch: Batch, spans: list[_Span]) -> None:
-        """Write each job's part of a group alone: what cannot be written must not fail its neighbours."""
+    async def _one_by_one(self, arrivals: Sequence[Arrival], spans: list[_Span]) -> None:
+        """Take in each job's part of a group alone: one that fails must not fail its neighbours.
+
+        Args:
+            arrivals: the group's; of a long job the next part may have been taken since.
+            spans: whose they are.
+        """
         loop = asyncio.get_running_loop()
         place = 0
-        for span in spans:
-            arrivals = batch.arrivals[place : place + span[1]]
-            place += span[1]
+        for job, n in spans:
+            own = arrivals[place : place + n]
+            place += n
+            if job.taken < 0:
+                continue
             try:
-                alone = self.door.prepare(arrivals)
+                alone = await asyncio.to_thread(self.door.prepare, own)
                 outcomes = await loop.run_in_executor(self._writer, self.door.commit, alone)
             except Exception as error:  # noqa: BLE001
-                self._failed(error, [span])
+                self._failed(error, [(job, n)])
             else:
-                self._done(alone, [span], outcomes)
+                self._done(alone, [(job, n)], outcomes)
 
     def _failed(self, error: Exception, spans: list[_Span]) -> None:
         if isinstance(error, LogError):
@@ -203,7 +218,7 @@ class GroupCommit:
         else:
             _log.error("An arrival could not be written", exc_info=error)
         for job, _ in spans:
-            self._fail(job, error)
+            self._fail(job, LogError(str(error)) if isinstance(error, LogError) else error)
 
     def _done(self, batch: Batch, spans: list[_Span], outcomes: list[Outcome]) -> None:
         if self.failure is not None and any(isinstance(o, Receipt) and not o.duplicate for o in outcomes):
@@ -218,6 +233,7 @@ class GroupCommit:
         self._observe(batch)
 
     def _settle(self, job: _Job, error: Exception | None = None) -> None:
+        job.taken = -1
         self.waiting_events -= len(job.arrivals)
         self.waiting_bytes -= job.size
         if job.done.done():  # the client went away
@@ -232,7 +248,6 @@ class GroupCommit:
             return
         if self._queue and self._queue[0] is job:
             self._queue.popleft()
-        job.taken = -1
         self._settle(job, error)
 
     def _observe(self, batch: Batch) -> None:
@@ -240,9 +255,15 @@ class GroupCommit:
 
         When counting falls behind, events stay among those not scanned.
         """
-        if self.door.privacy is None or len(self._unobserved) + len(batch.stored) > MAX_UNOBSERVED:
+        size = sum(arrival.weight for arrival in batch.arrivals)
+        if (
+            self.door.privacy is None
+            or len(self._unobserved) + len(batch.stored) > MAX_UNOBSERVED
+            or self._unobserved_bytes + size > MAX_UNOBSERVED_BYTES
+        ):
             return
         self._unobserved += batch.stored
+        self._unobserved_bytes += size
         if self._observing is None:
             self._observing = asyncio.get_running_loop().create_task(self._observe_all())
 
@@ -253,6 +274,7 @@ class GroupCommit:
                 if len(self._unobserved) < OBSERVED_TOGETHER:
                     await asyncio.sleep(OBSERVE_SECONDS)
                 events, self._unobserved = self._unobserved[:OBSERVED_TOGETHER], self._unobserved[OBSERVED_TOGETHER:]
+                self._unobserved_bytes = self._unobserved_bytes if self._unobserved else 0
                 began = time.monotonic()
                 await asyncio.get_running_loop().run_in_executor(self._observer, self.door.privacy.observe, events)
                 await asyncio.sleep(3 * (time.monotonic() - began))  # answering comes first

@@ -31,6 +31,8 @@ TABLES: tuple[tuple[Stream, str], ...] = (
 )
 Range = tuple[int, list[tuple[int, bytes]]]
 RANGE_ROWS = 100_000
+RANGE_BYTES = 64 * 2**20
+FETCHES = 4
 LOCK_SECONDS = 120.0
 ROW_GROUP_ROWS = 20_000
 
@@ -44,8 +46,20 @@ class Landed:
     position: int
 
 
-def land(log: EventLog, lake: Lake, progress: Callable[[str, int], None] | None = None) -> list[Landed]:
+def land(
+    log: EventLog,
+    lake: Lake,
+    progress: Callable[[str, int], None] | None = None,
+    *,
+    range_bytes: int = RANGE_BYTES,
+) -> list[Landed]:
     """Land everything that the log holds beyond the tables, in closed ranges.
+
+    Args:
+        log: where the events are.
+        lake: where they go.
+        progress: called after each range with the table and the rows landed in it so far.
+        range_bytes: about how many bytes of rows one range holds at most; memory grows to several times that.
 
     Raises:
         LogGapError: the log begins after the table's position (an older lake was restored), or ends before it
@@ -53,7 +67,7 @@ def land(log: EventLog, lake: Lake, progress: Callable[[str, int], None] | None 
         LeaseHeldError: another process is landing and does not finish.
     """
     with _landing_lock(lake, "land"):
-        return [_land_stream(log, lake.table(name), stream, progress) for stream, name in TABLES]
+        return [_land_stream(log, lake.table(name), stream, progress, range_bytes) for stream, name in TABLES]
 
 
 def waiting(log: EventLog, lake: Lake) -> dict[Stream, int]:
@@ -86,12 +100,12 @@ def _landing_lock(lake: Lake, what: str) -> AbstractContextManager[None]:
 
 
 def _land_stream(
-    log: EventLog, table: LakeTable, stream: Stream, progress: Callable[[str, int], None] | None
+    log: EventLog, table: LakeTable, stream: Stream, progress: Callable[[str, int], None] | None, range_bytes: int
 ) -> Landed:
     start, head, first = table.transaction(LANDING) or 0, log.head(stream), log.first(stream)
     _check_position(stream, table.name, start, head, first)
     landed = start
-    for upto, entries in _read_ahead(_ranges(log, stream, start, head)):
+    for upto, entries in _read_ahead(_ranges(log, stream, start, head, range_bytes)):
         part = table.staging("r") / f"{landed + 1:012d}-{upto:012d}.parquet"
         _write_part(entries, table.contract, part)
         commit(table, [part], app=LANDING, txn=upto)
@@ -101,14 +115,16 @@ def _land_stream(
     return Landed(table.name, landed - start, landed)
 
 
-def _ranges(log: EventLog, stream: Stream, start: int, head: int) -> Iterator[Range]:
-    """Closed ranges of at most about `RANGE_ROWS` entries, each with its last position."""
+def _ranges(log: EventLog, stream: Stream, start: int, head: int, range_bytes: int) -> Iterator[Range]:
+    """Closed ranges of at most about `RANGE_ROWS` entries and `range_bytes` bytes, each with its last position."""
     entries: list[tuple[int, bytes]] = []
-    for batch in log.read_range(stream, start, head) if head > start else ():
+    size, fetched = 0, range_bytes // FETCHES
+    for batch in log.read_range(stream, start, head, batch_bytes=fetched) if head > start else ():
         entries.extend(batch)
-        if len(entries) >= RANGE_ROWS:
+        size += sum(len(row) for _, row in batch)
+        if len(entries) >= RANGE_ROWS or size > range_bytes - fetched:
             yield entries[-1][0], entries
-            entries = []
+            entries, size = [], 0
     if entries:
         yield entries[-1][0], entries
 

@@ -14,6 +14,11 @@ Stream = Literal["inference", "feedback", "dead_letter"]
 STREAMS: tuple[Stream, ...] = ("inference", "feedback", "dead_letter")
 
 MAX_DEAD_LETTER_BYTES = 32 * 1024
+MAX_MESSAGE = 2_000
+"""Characters of a dead letter's message that are kept."""
+BY_TOKEN = " (token)"
+"""Ends the origin of a dead letter that came with a feedback token: the one trace of that in the lake's table."""
+READ_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ class DeadLetter:
         message: field, value and fix in words.
         body: what was sent, or its beginning.
         size_bytes: size of what was sent.
+        can_review: the sender held the `review` scope; None where that is not known.
+        restricted: it came with a feedback token, so its sender might say little. Such letters have a share of their
+            own, so that no end user takes the place of others' letters.
     """
 
     origin: str
@@ -74,6 +82,8 @@ class DeadLetter:
     message: str
     body: bytes
     size_bytes: int
+    can_review: bool | None = None
+    restricted: bool = False
 
 
 class EventLog(Protocol):
@@ -113,9 +123,12 @@ class EventLog(Protocol):
         ...
 
     def read_range(
-        self, stream: Stream, after: int, upto: int, batch: int = 10_000
+        self, stream: Stream, after: int, upto: int, batch: int = 10_000, batch_bytes: int = READ_BYTES
     ) -> Iterator[list[tuple[int, bytes]]]:
-        """Entries in (after, upto] in batches; raises LogGapError when one is missing."""
+        """Entries in (after, upto] in batches; raises LogGapError when one is missing.
+
+        A batch ends with the entry that reaches `batch` entries or `batch_bytes` bytes of rows.
+        """
         ...
 
     def head(self, stream: Stream) -> int:

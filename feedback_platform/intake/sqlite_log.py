@@ -13,7 +13,10 @@ import msgspec
 
 from feedback_platform.errors import LogError, LogGapError
 from feedback_platform.intake.log import (
+    BY_TOKEN,
     MAX_DEAD_LETTER_BYTES,
+    MAX_MESSAGE,
+    READ_BYTES,
     STREAMS,
     Conflict,
     DeadLetter,
@@ -24,10 +27,12 @@ from feedback_platform.intake.log import (
 from feedback_platform.intake.sqlite_file import SqliteFile
 
 KEEP_DEAD_LETTERS = 50_000
+RESTRICTED_SHARE = 10  # one letter of end users for so many of others
 PRUNE_BATCH = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+_RESTRICTED = b'{"restricted":true,'  # how the row of a letter from an end user begins
 
 
 class SqliteEventLog(SqliteFile):
@@ -38,7 +43,8 @@ class SqliteEventLog(SqliteFile):
 
         Args:
             path: the SQLite file.
-            keep_dead_letters: refused lines kept at a time; further ones are only counted.
+            keep_dead_letters: refused lines kept at a time; further ones are only counted. Those that came with
+                feedback tokens do not count among them: a tenth as many of these are kept beside.
         """
         super().__init__(path)
         self.keep_dead_letters = keep_dead_letters
@@ -63,9 +69,8 @@ class SqliteEventLog(SqliteFile):
             return 0
         at = _micros(received_at)
         with self.transaction():
-            head, first = self.head("dead_letter"), self.first("dead_letter")
-            present = 0 if first is None else head - first + 1
-            kept = letters[: max(0, self.keep_dead_letters - present)]
+            head = self.head("dead_letter")
+            kept = self._with_room(letters, head)
             self.db.executemany(
                 "INSERT INTO dead_letter VALUES (?, ?, ?)",
                 [(head + n, at, _letter_row(letter, received_at)) for n, letter in enumerate(kept, 1)],
@@ -75,6 +80,7 @@ class SqliteEventLog(SqliteFile):
                 "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE name = 'dropped_dead_letters'",
                 (len(letters) - len(kept),),
             )
+            self._count_restricted(sum(letter.restricted for letter in kept))
         return len(kept)
 
     def dropped_dead_letters(self) -> int:
@@ -97,11 +103,11 @@ class SqliteEventLog(SqliteFile):
         return self.rows(sql, (after, limit))
 
     def read_range(
-        self, stream: Stream, after: int, upto: int, batch: int = 10_000
+        self, stream: Stream, after: int, upto: int, batch: int = 10_000, batch_bytes: int = READ_BYTES
     ) -> Iterator[list[tuple[int, bytes]]]:
         """See `EventLog.read_range`; each batch is a short transaction, so that checkpoints go on."""
         while after < upto:
-            rows = self.read(stream, after, min(batch, upto - after))
+            rows = self._page(stream, after, min(batch, upto - after), batch_bytes)
             if not rows or rows[0][0] != after + 1 or rows[-1][0] != after + len(rows):
                 missing = after + 1 if not rows or rows[0][0] != after + 1 else rows[0][0]
                 raise LogGapError(
@@ -144,6 +150,9 @@ class SqliteEventLog(SqliteFile):
                 # Clocks may step back: stop at the first entry that is young, so that no hole appears.
                 stop = self.value(f"SELECT min(seq) FROM {table} WHERE seq <= ? AND received_at >= ?", (last, young))
                 last = last if stop is None else int(stop) - 1
+                if stream == "dead_letter":
+                    sql = "SELECT count(*) FROM dead_letter WHERE seq <= ? AND substr(row, 1, ?) = ?"
+                    self._count_restricted(-int(self.value(sql, (last, len(_RESTRICTED), _RESTRICTED))))
                 self.db.execute(f"DELETE FROM {table} WHERE seq <= ?", (last,))
                 gone = self.db.changes()
             if not gone:
@@ -161,6 +170,44 @@ class SqliteEventLog(SqliteFile):
             if count and last != self.head(stream):
                 faults.append(f"{stream}: the last entry is {last}, the head says {self.head(stream)}")
         return faults
+
+    def _page(self, stream: Stream, after: int, limit: int, most_bytes: int) -> list[tuple[int, bytes]]:
+        sql = f"SELECT seq, row FROM {_table(stream)} WHERE seq > ? ORDER BY seq LIMIT ?"
+        page: list[tuple[int, bytes]] = []
+        size = 0
+        with self._guard():
+            cursor = self.db.execute(sql, (after, limit))
+            for entry in cursor:
+                page.append(entry)
+                size += len(entry[1])
+                if size >= most_bytes:
+                    break
+            cursor.close()  # a statement in the middle of its rows would hold up checkpoints
+        return page
+
+    def _with_room(self, letters: Sequence[DeadLetter], head: int) -> list[DeadLetter]:
+        """Those for which there is room, in their order; end users and others each have theirs."""
+        first, restricted = self.first("dead_letter"), self._restricted()
+        present = 0 if first is None else head - first + 1
+        room = {
+            False: self.keep_dead_letters - (present - restricted),
+            True: max(1, self.keep_dead_letters // RESTRICTED_SHARE) - restricted,
+        }
+        kept = []
+        for letter in letters:
+            if room[letter.restricted] > 0:
+                room[letter.restricted] -= 1
+                kept.append(letter)
+        return kept
+
+    def _restricted(self) -> int:
+        """Letters from end users that are present."""
+        return int(self.value("SELECT value FROM meta WHERE name = 'restricted_dead_letters'") or 0)
+
+    def _count_restricted(self, more: int) -> None:
+        if more:
+            count = (str(self._restricted() + more),)
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES ('restricted_dead_letters', ?)", count)
 
     def _taken(self, stream: Stream, ids: list[str]) -> dict[str, tuple[bytes, int, int]]:
         sql = (
@@ -235,14 +282,18 @@ def _repeated(record: Record, known: tuple[bytes, int, int]) -> Receipt | Confli
 
 
 def _letter_row(letter: DeadLetter, received_at: datetime) -> bytes:
-    row = {
+    """The row of the lake's table; what only a replay needs stands in it just where there is something to say."""
+    row: dict[str, object] = {"restricted": True} if letter.restricted else {}
+    if letter.can_review is not None:
+        row["can_review"] = letter.can_review
+    row |= {
         "received_at": received_at,
-        "origin": _writable(letter.origin),
+        "origin": _writable(letter.origin) + (BY_TOKEN if letter.restricted else ""),
         "line": letter.line,
         "kind": letter.kind,
         "event_id": letter.event_id,
         "reason": letter.reason,
-        "message": _writable(letter.message),
+        "message": _writable(letter.message[:MAX_MESSAGE]),
         "body": letter.body[:MAX_DEAD_LETTER_BYTES].decode(errors="replace"),
         "size_bytes": letter.size_bytes,
     }

@@ -86,7 +86,7 @@ class Served:
         if self._kept is None:
             self._kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            self._kept.request(method, path, body=body, headers=given)  # type: ignore[arg-type]
+            self._kept.request(method, path, body=body, headers=given)
             answer = self._kept.getresponse()
             content = answer.read()
         except BaseException:
@@ -192,7 +192,7 @@ def peak_bytes(server: Served) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) * 1024
 
 
-def eventually(find: Callable[[], T], *, within: float = PATIENCE_SECONDS) -> T:
+def eventually(find: Callable[[], T | None], *, within: float = PATIENCE_SECONDS) -> T:
     """What `find` gives once it gives something true."""
     deadline = time.monotonic() + within
     while not (found := find()):

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from feedback_platform.intake.guards.key_rows import IssuedKey
 from feedback_platform.intake.guards.keys import KeyStore, key_store_path
 from feedback_platform.intake.guards.principal import SCOPES
 from feedback_platform.intake.guards.signatures import read_secret, sign
@@ -41,7 +42,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def keys(home):
     ingest = ("ingest:inference", "ingest:feedback")
-    found = {scope: make_key(home, scope) for scope in SCOPES}
+    found: dict[str, IssuedKey] = {scope: make_key(home, scope) for scope in SCOPES}
     found["ingest"] = make_key(home, *ingest)
     found["reviewer"] = make_key(home, *ingest, "review")
     found["small"] = make_key(home, *ingest, tenant="small")
@@ -440,9 +441,17 @@ def test_a_token_reaches_no_other_path(server, keys):
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"request_id": "a b"}, {"request_id": "r", "expires_in": 0}, {"request_id": "r", "expires_in": 10**9},
-     {"request_id": "r", "types": ["adjudication"]}, {"request_id": "r", "tenant": "small"}, {"request_id": "r", "user_id": ""}, []],
-)  # fmt: skip
+    [
+        [],
+        {},
+        {"request_id": "a b"},
+        {"request_id": "r", "expires_in": 0},
+        {"request_id": "r", "expires_in": 10**9},
+        {"request_id": "r", "types": ["adjudication"]},
+        {"request_id": "r", "tenant": "small"},
+        {"request_id": "r", "user_id": ""},
+    ],
+)
 def test_a_token_that_cannot_be_is_not_issued(server, keys, body):
     refused = server.post("/v1/feedback-tokens", body, key=keys["ingest"].plain)
     assert (refused.status, refused.reason) == (422, "body_not_ours")

@@ -303,15 +303,18 @@ def test_a_compressed_body(server):
     assert logged(server.home, "inference")[-1]["request_id"] == "gz"
 
 
+EMPTY = gzip.compress(b"{}", mtime=0)
+
+
 @pytest.mark.parametrize(
     ("sent", "encoding", "status", "reason"),
     [
-        (b"not gzip", "gzip", 400, "gzip_invalid"),
-        (b"", "gzip", 400, "gzip_invalid"),
-        (gzip.compress(b"{}")[:-4], "gzip", 400, "gzip_invalid"),
-        (gzip.compress(b"{}") + b"tail", "gzip", 400, "gzip_invalid"),
-        (zlib.compress(b"{}"), "deflate", 415, "content_encoding"),
-        (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", 415, "content_encoding"),
+        pytest.param(b"not gzip", "gzip", 400, "gzip_invalid", id="plain"),
+        pytest.param(b"", "gzip", 400, "gzip_invalid", id="empty"),
+        pytest.param(EMPTY[:-4], "gzip", 400, "gzip_invalid", id="cut"),
+        pytest.param(EMPTY + b"tail", "gzip", 400, "gzip_invalid", id="tail"),
+        pytest.param(zlib.compress(b"{}"), "deflate", 415, "content_encoding", id="deflate"),
+        pytest.param(gzip.compress(EMPTY, mtime=0), "gzip, gzip", 415, "content_encoding", id="twice"),
     ],
 )
 def test_what_does_not_decompress_is_refused(server, sent, encoding, status, reason):
@@ -324,7 +327,7 @@ def test_what_does_not_decompress_is_refused(server, sent, encoding, status, rea
 
 def packed(piece: bytes, times: int) -> bytes:
     """A piece over and over, compressed without ever being there in full."""
-    compressor = zlib.compressobj(9, wbits=31)
+    compressor = zlib.compressobj(1, wbits=31)
     return b"".join(compressor.compress(piece) for _ in range(times)) + compressor.flush()
 
 
@@ -335,7 +338,7 @@ def bomb() -> bytes:
 
 
 def test_a_compressed_bomb_is_a_413_and_costs_no_memory(server, bomb):
-    assert len(bomb) < MB
+    assert len(bomb) < 2 * MB
     before = peak_bytes(server)
     for path, limit in (("/v1/inferences", 4 * MB), ("/v1/feedback", 4 * MB), ("/v1/batch", 64 * MB)):
         refused = server.post(path, bomb, headers=GZIPPED)
@@ -344,24 +347,24 @@ def test_a_compressed_bomb_is_a_413_and_costs_no_memory(server, bomb):
 
 
 @pytest.mark.parametrize(
-    ("media", "body"),
+    ("media", "first", "piece", "last"),
     [
-        ("application/json", packed(b"1," * 2**19, 63)),
-        ("application/json", packed(b"[" + b"{}," * 2**19, 1)),
-        ("application/x-ndjson", packed(b"1\n" * 2**19, 63)),
-        ("application/x-ndjson", packed(b"\n" * MB, 63)),
-        ("application/x-ndjson", packed(b"\r" * MB, 63)),
+        ("application/json", b"[", b"1," * 2**19, b"1]"),
+        ("application/json", b"[", b"{}," * 2**18, b"{}]"),
+        ("application/x-ndjson", b"", b"1\n" * 2**19, b""),
+        ("application/x-ndjson", b"", b"\n" * MB, b""),
+        ("application/x-ndjson", b"", b"\r" * MB, b""),
     ],
     ids=["numbers", "objects", "lines", "blank", "returns"],
 )
-def test_a_batch_of_very_many_very_small_things_costs_no_memory(server, media, body):
+def test_a_batch_of_very_many_very_small_things_costs_no_memory(server, media, first, piece, last):
     """Each of them would be an object of its own: 64 MB of `1,` were 2.4 GB before they were counted."""
-    if media == "application/json":
-        body = gzip.compress(b"[" + gzip.decompress(body).lstrip(b"[").rstrip(b",") + b"]", 1)
+    compressor = zlib.compressobj(1, wbits=31)
+    body = b"".join(compressor.compress(part) for part in (first, *[piece] * 60, last)) + compressor.flush()
     before = peak_bytes(server)
     refused = server.post("/v1/batch", body, headers={"Content-Type": media, "Content-Encoding": "gzip"})
     assert (refused.status, refused.reason) == (413, "batch_too_large")
-    assert peak_bytes(server) - before < 400 * MB
+    assert peak_bytes(server) - before < 300 * MB
 
 
 def test_a_body_that_never_ends_leaves_nothing_behind(server):
@@ -412,9 +415,7 @@ def test_every_receipt_outlives_a_kill(tmp_path: Path):
 def test_a_key_of_a_tenant_decides_whose_event_it_is(server):
     key = make_key(server.home, "ingest:inference", tenant="elsewhere").plain
     before = heads(server.home)
-    receipt = eventually(
-        lambda: sent if (sent := server.post("/v1/inferences", inference("taken"), key=key)).status == 202 else None
-    )
-    assert receipt.json["log_seq"] == 1
+    eventually(lambda: server.get("/v1/events/x", key=key).status == 404)  # a new key counts within a second
+    assert server.post("/v1/inferences", inference("taken"), key=key).json["log_seq"] == 1
     assert heads(server.home) == before
     assert heads(server.home, "elsewhere") == (1, 0, 0)

@@ -29,7 +29,7 @@ from feedback_platform_tests.api.serving import Answer, Served, eventually, logg
 from feedback_platform_tests.builders import correction, inference, rating, retraction, thumbs
 from feedback_platform_tests.intake.otlp.exports import as_json, evaluation, span
 
-STEPS = 200
+STEPS = 160
 SCOPES = ("ingest:inference", "ingest:feedback", "read:dataset", "review", "admin")
 REQUESTS = [f"r{n}" for n in range(12)]
 POLICY = {"name": "d", "objectives": ["sft", "preference", "unpaired"]}

@@ -5,7 +5,7 @@ be told and kept.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Targets:
         door = self.doors[way if way < len(self.doors) else 0]
         match name:
             case "inference" | "feedback":
-                return self.event(door, name, data, number)  # type: ignore[arg-type]
+                return self.event(door, name, data, number)
             case "batch":
                 return self.batch(door, data, number)
             case "export_json" | "export_protobuf":
@@ -91,14 +91,14 @@ class Targets:
         try:
             again = parse_event(kind, text.encode())[0]
         except EventRejected as refusal:  # RFC 8785 writes the float 1e16 as an integer, and we take no such integers
-            assert refusal.reason == "number_out_of_range"
+            _documented(refusal.reason, {"number_out_of_range"})
         else:
             assert canonical_json(again) == text, "canonical JSON reads back as another event"
         return "accepted"
 
     def refusal(self, door: Door, refusal: EventRejected, body: bytes) -> None:
         """It has a documented reason, can be answered and can be kept."""
-        assert refusal.reason in REASONS, refusal.reason
+        _documented(refusal.reason, REASONS)
         msgspec.json.encode(of_refusal(refusal).details())
         error_status(JSON, str(refusal), field=refusal.field)
         error_status(PROTOBUF, str(refusal), field=refusal.field)
@@ -145,7 +145,7 @@ class Targets:
             texts = _elements(body)
         except Problem as problem:
             msgspec.json.encode(problem.details())
-            assert problem.status == 400
+            _documented(problem.reason, {"body_not_ours"})
             texts = _lines(body)
         for _, text in texts[:8]:
             self.event(door, _kind(text), text, number)
@@ -171,11 +171,11 @@ class Targets:
             try:
                 assert len(unpacked(data, coding, Limits(body_bytes=LIMIT))) <= LIMIT
             except EventRejected as refusal:
-                assert refusal.reason in REASONS
+                _documented(refusal.reason, REASONS)
         try:
             assert len(_decompressed(data, LIMIT)) <= LIMIT
         except Problem as problem:
-            return problem.reason
+            return _documented(problem.reason, {"gzip_invalid", "body_too_large"})
         return "accepted"
 
     def token(self, data: bytes) -> str:
@@ -183,8 +183,7 @@ class Targets:
         try:
             found = check({"default": KEY}.get, data.decode("latin-1"), NOW)
         except AccessError as error:
-            assert error.reason in ("token_malformed", "token_invalid", "token_expired")
-            return error.reason
+            return _documented(error.reason, {"token_malformed", "token_invalid", "token_expired"})
         assert isinstance(found.request_id, str)
         assert found.user_id is None or 0 < len(found.user_id.encode()) <= 1024
         assert found.types is None or all(isinstance(name, str) for name in found.types)
@@ -202,6 +201,11 @@ class Targets:
         """A token with any payload, signed with the key."""
         text = f"{head}.{_b64(payload)}"
         return f"{text}.{_mac(KEY, text)}"
+
+
+def _documented(reason: str, known: Container[str]) -> str:
+    assert reason in known, reason
+    return reason
 
 
 def _touch(event: Event) -> Event:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback_platform.contracts.events import MAX_EVENT_BYTES
+from feedback_platform.contracts.events import MAX_EVENT_BYTES, Kind
 from feedback_platform.errors import AccessError, EventRejected, Forbidden, IdConflict, LogError, RateLimited
 from feedback_platform.intake.door import Arrival, Door, Unmapped, as_text
 from feedback_platform.intake.log import MAX_DEAD_LETTER_BYTES, STREAMS, Receipt
@@ -41,8 +41,14 @@ def guarded(log):
 
 def arrival(event, kind=None, **more):
     body = event if isinstance(event, bytes) else msgspec.json.encode(event)
-    named = kind or ("inference" if isinstance(event, dict) and "input" in event else "feedback")
+    named: Kind = kind or ("inference" if isinstance(event, dict) and "input" in event else "feedback")
     return Arrival(named, body, more.pop("origin", "test"), **more)
+
+
+def receipt(door, event):
+    [found] = door.admit([arrival(event)])
+    assert isinstance(found, Receipt)
+    return found
 
 
 def rows(log, stream):
@@ -63,14 +69,14 @@ def test_a_body_may_be_text_or_an_object_and_is_the_same_event(door):
 
 
 def test_a_repetition_keeps_the_time_of_the_first(log):
-    early, late = (Door(log, "default", lambda at=at: at) for at in (AT, AT + timedelta(days=1)))
+    early, late = Door(log, "default", lambda: AT), Door(log, "default", lambda: AT + timedelta(days=1))
     assert early.admit([arrival(thumbs("f"))])[0] == Receipt("f", 1, AT)
     assert late.admit([arrival(thumbs("f"))])[0] == Receipt("f", 1, AT, duplicate=True)
 
 
 def test_a_derived_id_depends_on_tenant_and_body_only(log):
-    ids = [Door(log, tenant, lambda: AT).admit([arrival(without_id(up=up))])[0].id
-           for tenant in ("a", "b") for up in (True, False, True)]  # fmt: skip
+    doors = [Door(log, tenant, lambda: AT) for tenant in ("a", "b")]
+    ids = [receipt(door, without_id(up=up)).id for door in doors for up in (True, False, True)]
     assert ids[0] == ids[2]
     assert ids[3] == ids[5]
     assert len(set(ids)) == 4
@@ -186,10 +192,10 @@ def test_a_repetition_is_known_whatever_the_policy_was_then_and_is_now(log):
     event = inference("r", user_id="ann", text="write to ann@example.com")
     policies = (None, PrivacyPolicy(mask_text="off", pseudonymise=()), PrivacyPolicy(mask_text="mask"))
     doors = [Door(log, "default", lambda: AT, None if p is None else Privacy(p, bytes(32))) for p in policies]
-    found = [one.admit([arrival(event)])[0] for one in doors]
+    found = [receipt(one, event) for one in doors]
     assert [(one.log_seq, one.duplicate) for one in found] == [(1, False), (1, True), (1, True)]
     blind = without_id(user_id="ann")
-    assert len({one.admit([arrival(blind)])[0].id for one in doors}) == 1
+    assert len({receipt(one, blind).id for one in doors}) == 1
 
 
 def test_refused_texts_and_ids_are_kept_as_they_may_be(guarded, log):

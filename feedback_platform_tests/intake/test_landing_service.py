@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 import pytest
 
+from feedback_platform.contracts.events import Kind
 from feedback_platform.intake.door import Arrival
 from feedback_platform.intake.landing import land
 from feedback_platform.intake.landing_service import keep_landing, tenants_with_logs
@@ -56,7 +57,7 @@ def service(settings, seconds=0.0):
 
 def send(settings, *events, tenant="default"):
     with open_tenant(settings, tenant) as opened:
-        kinds = ["inference" if "input" in event else "feedback" for event in events]
+        kinds: list[Kind] = ["inference" if "input" in event else "feedback" for event in events]
         opened.door.admit([Arrival(k, msgspec.json.encode(e), "x") for k, e in zip(kinds, events, strict=True)])
 
 

@@ -107,7 +107,7 @@ def test_a_name_that_is_no_tenant_opens_nothing(settings, name):
 
 
 def test_tenants_have_secrets_of_their_own_and_keep_them(settings):
-    found = {}
+    found: dict[str, tuple[bytes, ...]] = {}
     for name in ("one", "two", "one"):
         with open_tenant(settings, name) as tenant:
             own = tenant.settings
