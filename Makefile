@@ -53,7 +53,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: check
-	$(BIN)/pytest -q -n $(WORKERS)
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
 # Runs the tests that carry marker $(1) in $(2) processes (0: this one). None carrying it is no failure; it is said and left at that.
 define run_marked

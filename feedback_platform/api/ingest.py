@@ -148,7 +148,8 @@ def _arrival(
     bearer: FeedbackToken | None,
 ) -> Arrival:
     limits = _limits(opened, speaker, bearer) if kind == "feedback" else None
-    return Arrival(kind, body, origin, line, can_review="review" in speaker.scopes, restrict=limits)
+    can_review = "review" in speaker.scopes
+    return Arrival(kind, body, origin, line, can_review=can_review, restrict=limits, by_token=bearer is not None)
 
 
 def _limits(opened: OpenTenant, speaker: Principal, bearer: FeedbackToken | None) -> Callable[[Event], Event]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 MESSAGE_WIDTH = 100
+_BY_TOKEN = "whose limits are not kept: they are never sent again"
 
 
 def _choosing(command: Any) -> Any:
@@ -55,6 +56,8 @@ def list_command(
     rows = [(n.seq, str(n.received_at)[:19], n.origin, n.line or "", n.message[:MESSAGE_WIDTH]) for n in found[-SHOWN:]]
     title = "The latest" if len(found) > SHOWN else None
     print_table(("seq", "refused at (UTC)", "from", "line", "what was wrong"), rows, title=title)
+    if by_token := sum(letter.restricted for letter in found):
+        say(f"{by_token:,} came with a feedback token, {_BY_TOKEN}.")
     say(
         "Send them again after a fix: feedback dead-letters replay --reason REASON [--drop F] [--rename A=B] [--set F=JSON]"
     )
@@ -65,15 +68,22 @@ def list_command(
 @click.option("--drop", multiple=True, metavar="FIELD", help="Remove a field from each event first.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a field in each event first.")
 @click.option("--set", "put", multiple=True, metavar="FIELD=JSON", help="Set a field in each event first.")
+@click.option(
+    "--as-reviewer",
+    is_flag=True,
+    help="Count letters that do not tell their sender's rights (kept by an older release, or read from the lake) as a "
+    "reviewer's.",
+)
 @json_option
 @click.pass_obj
 def replay_command(
     settings: Settings, seqs: tuple[int, ...], reasons: tuple[str, ...], origins: tuple[str, ...],
-    drop: tuple[str, ...], rename: tuple[str, ...], put: tuple[str, ...], as_json: bool,
+    drop: tuple[str, ...], rename: tuple[str, ...], put: tuple[str, ...], as_reviewer: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Send refused events through the door again, perhaps changed. What is accepted is no longer listed.
 
-    Exits with 1 when some were refused again. An event that was accepted before counts once.
+    Each is sent with the rights of its first sender; what came with a feedback token is not sent. Exits with 1 when some
+    were refused again. An event that was accepted before counts once.
     """
     from feedback_platform.intake.dead_letters import Chosen, letters, replay
     from feedback_platform.intake.tenants import open_tenant
@@ -84,8 +94,8 @@ def replay_command(
         chosen = Chosen(seqs, reasons, origins)
         # Listed first: the letters are read while the log is written otherwise.
         found = list(letters(tenant.log, Lake(settings.lake), chosen, settings.memory_limit))
-        done = replay(tenant.door, iter(found), edit)
-    counts = {kind: done.count(kind) for kind in ("accepted", "duplicate", "refused", "not_sendable")}
+        done = replay(tenant.door, iter(found), edit, as_reviewer=as_reviewer)
+    counts = {kind: done.count(kind) for kind in ("accepted", "duplicate", "refused", "by_token", "not_sendable")}
     again = [(letter.seq, str(why)[:MESSAGE_WIDTH]) for letter, why in done.outcomes if isinstance(why, Exception)]
     if as_json:
         print_json({**counts, "refused_again": [{"seq": seq, "message": message} for seq, message in again]})
@@ -94,6 +104,8 @@ def replay_command(
             f"{counts['accepted']:,} accepted, {counts['duplicate']:,} were here already, {counts['refused']:,} refused "
             f"again, {counts['not_sendable']:,} cannot be sent (cut off, or never an event)."
         )
+        if counts["by_token"]:
+            say(f"{counts['by_token']:,} came with a feedback token, {_BY_TOKEN}.")
         if again:
             print_table(("seq", "still wrong"), again[:SHOWN])
     if counts["refused"]:

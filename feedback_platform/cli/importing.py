@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from feedback_platform.cli.incoming import import_jsonl_command, show_import
+from feedback_platform.cli.incoming import import_jsonl_command, shown
 from feedback_platform.cli.screen import json_option, working
 from feedback_platform.settings import Settings
 
@@ -54,16 +54,16 @@ def _command(name: str, summary: str) -> click.Command:
         from feedback_platform.intake.importers.foreign import Options
 
         options = Options(model, model_version, task, environment, mapping)
-        summary = import_foreign(settings, name, paths, options)
-        show_import(summary, as_json)
-        if summary.refused:
-            raise SystemExit(1)
+        with shown(as_json) as summary:
+            import_foreign(settings, name, paths, options, summary)
 
     return command
 
 
-def import_foreign(settings: Settings, name: str, paths: tuple[Path, ...], options: "Options") -> "ImportSummary":
-    """Import files of a foreign format into the tenant's log, with a spinner."""
+def import_foreign(
+    settings: Settings, name: str, paths: tuple[Path, ...], options: "Options", summary: "ImportSummary"
+) -> None:
+    """Import files of a foreign format into the tenant's log, with a spinner; counts into the summary."""
     from feedback_platform.errors import NotFoundError
     from feedback_platform.intake.importers.registry import importer
     from feedback_platform.intake.importers.runner import run_import
@@ -77,4 +77,4 @@ def import_foreign(settings: Settings, name: str, paths: tuple[Path, ...], optio
         def told(path: Path, so_far: "ImportSummary") -> None:
             progress(f"{path.name}, {so_far.records:,} records")
 
-        return run_import(tenant.door, importer(name).read(list(paths), options), progress=told)
+        run_import(tenant.door, importer(name).read(list(paths), options), progress=told, summary=summary)

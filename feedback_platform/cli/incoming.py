@@ -3,6 +3,8 @@
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +34,8 @@ def import_jsonl_command(
     """
     if not inferences and not feedback:
         raise click.UsageError("Name at least one file with --inferences or --feedback.")
-    summary = import_files(settings, inferences, feedback)
-    show_import(summary, as_json)
-    if summary.refused:
-        raise SystemExit(1)
+    with shown(as_json) as summary:
+        import_files(settings, inferences, feedback, summary)
 
 
 @click.command("land")
@@ -80,8 +80,13 @@ def _stop_with_parent(stop: threading.Event) -> None:
     stop.set()
 
 
-def import_files(settings: Settings, inferences: tuple[Path, ...], feedback: tuple[Path, ...]) -> "ImportSummary":
-    """Import files into the tenant's log, with a spinner."""
+def import_files(
+    settings: Settings,
+    inferences: tuple[Path, ...],
+    feedback: tuple[Path, ...],
+    summary: "ImportSummary | None" = None,
+) -> "ImportSummary":
+    """Import files into the tenant's log, with a spinner; counts into the summary, where one is given."""
     from feedback_platform.intake.importers.jsonl import import_jsonl
     from feedback_platform.intake.tenants import open_tenant
 
@@ -90,7 +95,7 @@ def import_files(settings: Settings, inferences: tuple[Path, ...], feedback: tup
         def told(path: Path, so_far: "ImportSummary") -> None:
             progress(f"{path.name}, {so_far.records:,} lines")
 
-        return import_jsonl(tenant.door, inferences, feedback, progress=told)
+        return import_jsonl(tenant.door, inferences, feedback, progress=told, summary=summary)
 
 
 def land_all(settings: Settings) -> "list[Landed]":
@@ -105,6 +110,24 @@ def land_all(settings: Settings) -> "list[Landed]":
             return land(log, Lake(settings.lake), lambda table, rows: progress(f"{table}, {rows:,} rows"))
     finally:
         log.close()
+
+
+@contextmanager
+def shown(as_json: bool) -> Iterator["ImportSummary"]:
+    """A summary to count into, shown at the end; before an error too, where it left something in the log."""
+    from feedback_platform.errors import FeedbackPlatformError
+    from feedback_platform.intake.importers.runner import ImportSummary
+
+    summary = ImportSummary()
+    try:
+        yield summary
+    except FeedbackPlatformError:
+        if summary.records:
+            show_import(summary, as_json)
+        raise
+    show_import(summary, as_json)
+    if summary.refused:
+        raise SystemExit(1)
 
 
 def show_import(summary: "ImportSummary", as_json: bool) -> None:

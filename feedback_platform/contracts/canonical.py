@@ -4,17 +4,20 @@ Everything that is compared, hashed or stored as JSON passes through here. Pure 
 """
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import lru_cache
+from math import inf
 
 import msgspec
 import polars as pl
 import polars_hash as plh
-import rfc8785
 from xxhash import xxh3_64_intdigest
 
 MAX_SAFE_INTEGER = 2**53 - 1
+_MANY_MARKS = 64
 _TWO_64, _MAX_64 = 2**64, 2**63 - 1
 
 
@@ -22,8 +25,8 @@ class NotCanonical(ValueError):
     """The value has no canonical JSON: a number not finite, an unsafe integer, a key that is not text."""
 
 
-class _NeedsReference(Exception):
-    """Number format or key order of this value is left to the reference implementation."""
+class _BeyondPlane(Exception):
+    """A key has a character beyond U+FFFF."""
 
 
 def canonical_json(value: object) -> str:
@@ -118,24 +121,65 @@ def _careful(value: object) -> str:
     plain = msgspec.to_builtins(value)
     try:
         return msgspec.json.encode(_settled(plain), order="deterministic").decode()
-    except _NeedsReference:
-        return rfc8785.dumps(plain).decode()
+    except _BeyondPlane:
+        return msgspec.json.encode(_settled(plain, sort=True)).decode()
 
 
-def _settled(value: object) -> object:
-    """The value with whole floats as integers, so that `_exact` holds; number formats beyond that raise."""
+def _settled(value: object, sort: bool = False) -> object:
+    """The value as msgspec has to be given it to write RFC 8785.
+
+    `deterministic` sorts keys by their code points. RFC 8785 asks for UTF-16 units, which differ outside the
+    basic plane: a value with such keys is sorted here.
+    """
+    if isinstance(value, dict):
+        if sort:
+            return {key: _settled(value[key], sort) for key in sorted(value, key=_utf_16)}
+        for key in value:
+            if not key.isascii() and max(key) > "\uffff":
+                raise _BeyondPlane
+        return {key: item if type(item) is str else _settled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [item if type(item) is str else _settled(item, sort) for item in value]
     if isinstance(value, float):
-        if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
-            return int(value)
-        if 1e-5 <= abs(value) <= MAX_SAFE_INTEGER:
-            return value
-        raise _NeedsReference
+        return _number(value)
     if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
         raise NotCanonical(f"{value} is beyond 2^53 - 1")
-    if isinstance(value, list | tuple):
-        return [_settled(item) for item in value]
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) and key.isascii() for key in value):
-            raise _NeedsReference  # outside the basic plane keys sort differently in UTF-16
-        return {key: _settled(item) for key, item in value.items()}
     return value
+
+
+def _utf_16(key: str) -> bytes:
+    return key.encode("utf-16-be")
+
+
+def _number(value: float) -> object:
+    """A number that msgspec writes as ECMAScript does, else that text (ECMA-262, Number::toString)."""
+    size = abs(value)
+    if size <= MAX_SAFE_INTEGER:
+        if value.is_integer():
+            return int(value)
+        if size >= 1e-5 or size < 1e-6:
+            return value
+    if not size < inf:
+        raise NotCanonical(f"{value} is no JSON number")
+    text = repr(value)
+    if size < 1e21:
+        text = f"{Decimal(text):f}".removesuffix(".0")
+    return msgspec.Raw(text.encode())
+
+
+def _marks_in_order(text: str) -> str:
+    """The text with long runs of combining marks in their canonical order, which changes no normal form.
+
+    `unicodedata.normalize` sorts them by insertion: a megabyte of them would take it minutes.
+    """
+    if len(text) < _MANY_MARKS:
+        return text
+    marks = [char for char in set(text) if all(map(unicodedata.combining, unicodedata.normalize("NFKD", char)))]
+    if not marks:
+        return text
+    runs = re.compile(f"[{re.escape(''.join(sorted(marks)))}]{{{_MANY_MARKS},}}")
+    return runs.sub(lambda run: "".join(sorted(_decomposed(run[0]), key=unicodedata.combining)), text)
+
+
+def _decomposed(marks: str) -> str:
+    return "".join(unicodedata.normalize("NFKD", mark) for mark in marks)

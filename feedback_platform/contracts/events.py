@@ -69,8 +69,10 @@ def readable_id(data: Mapping[str, object] | bytes, kind: str) -> str | None:
         return None
     if not isinstance(body, Mapping):
         return None
-    found = next((body[name] for name in names if isinstance(body.get(name), str)), None)
-    return None if found is None else found[:128].encode(errors="backslashreplace").decode()[:128]
+    for name in names:
+        if isinstance(found := body.get(name), str):
+            return found[:128].encode(errors="backslashreplace").decode()[:128]
+    return None
 
 
 def _parse(

@@ -6,6 +6,7 @@ Knows nothing of files or logs; `events` calls it only after the fast path has f
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -213,13 +214,11 @@ def _steps(path: str) -> _Steps:
     return tuple(int(place) if place else name for place, name in found)
 
 
-def _at(data: object, path: _Steps) -> object:
+def _at(data: Any, path: _Steps) -> object:
     """The value there; `_ABSENT` where the path does not lead anywhere."""
     for step in path:
-        if isinstance(data, Mapping) and step in data:
-            data = data[step]
-        elif isinstance(data, list | tuple) and isinstance(step, int) and step < len(data):
-            data = data[step]
-        else:
+        listed = isinstance(data, list | tuple) and isinstance(step, int) and step < len(data)
+        if not listed and not (isinstance(data, Mapping) and step in data):
             return _ABSENT
+        data = data[step]
     return data

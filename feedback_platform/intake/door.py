@@ -5,7 +5,7 @@ it. `prepare` computes and touches no disk; `commit` writes. Both take batches: 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, cast
@@ -22,10 +22,11 @@ from feedback_platform.contracts.events import (
 )
 from feedback_platform.contracts.rows import derived_id, feedback_rows, inference_rows, row_bytes
 from feedback_platform.errors import EventRejected, Forbidden, IdConflict, RateLimited
-from feedback_platform.intake.log import Conflict, DeadLetter, EventLog, Receipt, Record
+from feedback_platform.intake.letter_rows import looked_at
+from feedback_platform.intake.log import MAX_DEAD_LETTER_BYTES, Conflict, DeadLetter, EventLog, Receipt, Record
+from feedback_platform.intake.sizes import held_bytes
 
 Outcome = Receipt | EventRejected
-GUESSED_BYTES = 2_000
 
 
 class Protection(Protocol):
@@ -47,6 +48,10 @@ class Protection(Protocol):
         """A refused body as it may be kept."""
         ...
 
+    def scrub_foreign(self, message: str, body: bytes) -> tuple[str, bytes]:
+        """A record of a foreign format, and what is said about it, as they may be kept."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -61,6 +66,7 @@ class Arrival:
         can_review: the sender holds the `review` scope.
         restrict: narrows what this sender may say; raises EventRejected.
         buried: it is a dead letter already, so a refusal makes no new one.
+        by_token: the sender had no more than a feedback token; a dead letter of it is never sent again.
     """
 
     kind: Kind
@@ -71,11 +77,12 @@ class Arrival:
     can_review: bool = False
     restrict: Callable[[Event], Event] | None = None
     buried: bool = False
+    by_token: bool = False
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes; a decoded object is guessed where nobody measured it."""
-        return len(self.body) if isinstance(self.body, bytes) else self.size or GUESSED_BYTES
+        """About how many bytes of memory its body takes."""
+        return held_bytes(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,30 +166,20 @@ class Door:
         Raises:
             LogError: nothing of it was written.
         """
+        # Made before the transaction, because others wait for it; only conflicts are not known yet.
+        letters = self._letters(batch)
         with self.log.together():
             for kind, placed in batch.records.items():
                 answers = self.log.append(kind, [record for _, record in placed])
                 for (place, _), answer in zip(placed, answers, strict=True):
                     batch.outcomes[place] = _conflict(kind, answer) if isinstance(answer, Conflict) else answer
-            self.log.append_dead_letters(self._letters(batch), batch.received_at)
+            letters |= self._letters(batch, but=letters)
+            self.log.append_dead_letters([letters[place] for place in sorted(letters)], batch.received_at)
         return cast(list[Outcome], batch.outcomes)
 
     def bury(self, unmapped: Sequence[Unmapped]) -> None:
         """Keep records that never became arrivals."""
-        letters = [
-            DeadLetter(
-                origin=one.origin,
-                line=one.line,
-                kind=one.kind,
-                event_id=None,
-                reason="not_mapped",
-                message=one.message,
-                body=one.body if self.privacy is None else self.privacy.scrub_dead_letter(one.body),
-                size_bytes=len(one.body),
-            )
-            for one in unmapped
-        ]
-        self.log.append_dead_letters(letters, self.clock())
+        self.log.append_dead_letters([self._foreign_letter(one) for one in unmapped], self.clock())
 
     def observe(self, batch: Batch) -> None:
         """Let the privacy policy count what it would have masked; costs what reading the texts does."""
@@ -228,28 +225,51 @@ class Door:
                     for place, row in zip(places, rows[kind], strict=True)
                 ]
 
-    def _letters(self, batch: Batch) -> list[DeadLetter]:
-        refused = zip(batch.arrivals, batch.outcomes, strict=True)
-        return [
-            self._letter(arrival, why)
-            for arrival, why in refused
-            if isinstance(why, EventRejected) and not arrival.buried and not isinstance(why, Forbidden | RateLimited)
-        ]
+    def _letters(self, batch: Batch, but: Collection[int] = ()) -> dict[int, DeadLetter]:
+        """The letters of what is known to be refused, by place; without those of some places."""
+        refused = enumerate(zip(batch.arrivals, batch.outcomes, strict=True))
+        return {
+            place: self._letter(arrival, why)
+            for place, (arrival, why) in refused
+            if place not in but
+            and isinstance(why, EventRejected)
+            and not arrival.buried
+            and not isinstance(why, Forbidden | RateLimited)
+        }
 
     def _letter(self, arrival: Arrival, refusal: EventRejected) -> DeadLetter:
-        body = arrival.body if isinstance(arrival.body, bytes) else as_text(arrival.body)
-        kept = body
+        sent = arrival.body if isinstance(arrival.body, bytes) else as_text(arrival.body)
+        size = len(sent) if arrival.size is None else arrival.size
+        body = looked_at(sent, max(size, len(sent)))
+        event_id = readable_id(body, arrival.kind)
         if self.privacy is not None:
-            kept, refusal = self.privacy.scrub_dead_letter(body), self.privacy.scrub_refusal(refusal)
+            body, refusal = self.privacy.scrub_dead_letter(body), self.privacy.scrub_refusal(refusal)
         return DeadLetter(
             origin=arrival.origin,
             line=arrival.line,
             kind=arrival.kind,
-            event_id=readable_id(body, arrival.kind),
+            event_id=event_id,
             reason=refusal.reason,
             message=str(refusal),
-            body=kept,
-            size_bytes=len(body) if arrival.size is None else arrival.size,
+            body=body[:MAX_DEAD_LETTER_BYTES],
+            size_bytes=size,
+            can_review=arrival.can_review,
+            restricted=arrival.by_token,
+        )
+
+    def _foreign_letter(self, one: Unmapped) -> DeadLetter:
+        message, body = one.message, looked_at(one.body, len(one.body))
+        if self.privacy is not None:
+            message, body = self.privacy.scrub_foreign(message, body)
+        return DeadLetter(
+            origin=one.origin,
+            line=one.line,
+            kind=one.kind,
+            event_id=None,
+            reason="not_mapped",
+            message=message,
+            body=body[:MAX_DEAD_LETTER_BYTES],
+            size_bytes=len(one.body),
         )
 
 

@@ -14,10 +14,6 @@ Stream = Literal["inference", "feedback", "dead_letter"]
 STREAMS: tuple[Stream, ...] = ("inference", "feedback", "dead_letter")
 
 MAX_DEAD_LETTER_BYTES = 32 * 1024
-MAX_MESSAGE = 2_000
-"""Characters of a dead letter's message that are kept."""
-BY_TOKEN = " (token)"
-"""Ends the origin of a dead letter that came with a feedback token: the one trace of that in the lake's table."""
 READ_BYTES = 16 * 2**20
 
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from feedback_platform.errors import LogError
@@ -43,10 +43,32 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def owned_file(path: Path) -> None:
+    """Create an empty file that only its owner may read, unless there is one; the side files of SQLite follow it.
+
+    Where that cannot be, SQLite says so when it opens the file.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def secret_key(path: Path) -> bytes:
-    """The secret key at a path, created once, readable by its owner only; racing creators agree on one."""
+    """The secret key at a path, created once, readable by its owner only; racing creators agree on one.
+
+    Raises:
+        LogError: see `read_key`.
+    """
     if not path.exists():
         _create_key(path)
+    return read_key(path)
+
+
+def read_key(path: Path) -> bytes:
+    """The secret key at a path.
+
+    Raises:
+        LogError: what is there is no key.
+    """
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise LogError(f"{path} holds {len(key)} bytes instead of {KEY_BYTES}. Restore it from a backup.")

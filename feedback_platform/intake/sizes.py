@@ -1,8 +1,10 @@
 """How much memory a body holds: what bounds batches and queues. A body is JSON text, or the object decoded from it."""
 
-import sys
 from collections.abc import Mapping
+from sys import getsizeof
 from typing import Any
+
+_LEAVES = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 def held_bytes(body: object) -> int:
@@ -12,13 +14,16 @@ def held_bytes(body: object) -> int:
     """
     if isinstance(body, bytes):
         return len(body)
-    size, seen = 0, [body]
-    while seen:  # not recursive: how deep a body may nest is checked later
-        value: Any = seen.pop()
-        size += sys.getsizeof(value)
-        if isinstance(value, Mapping):
-            seen.extend(value)
-            seen.extend(value.values())
+    size = 0
+    inside: list[Any] = [body]
+    for value in inside:  # grows as it goes, so that deep nesting needs no stack
+        size += getsizeof(value)
+        kind = type(value)
+        if kind in _LEAVES:
+            continue
+        if kind is dict or isinstance(value, Mapping):
+            inside += value
+            inside += value.values()
         elif isinstance(value, list | tuple | set | frozenset):
-            seen.extend(value)
+            inside += value
     return size

@@ -13,7 +13,14 @@ from typing import Any, Self
 import apsw
 
 from feedback_platform.errors import LogError
-from feedback_platform.intake.log_files import check_sqlite, make_folder, one_at_a_time, secret_key, sync_folder
+from feedback_platform.intake.log_files import (
+    check_sqlite,
+    make_folder,
+    one_at_a_time,
+    owned_file,
+    secret_key,
+    sync_folder,
+)
 
 SCHEMA_VERSION = 2
 BUSY_MS = 60_000
@@ -40,7 +47,8 @@ _STEPS = {
     1: _SCHEMA,
     2: "CREATE TABLE replayed (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, event_id TEXT NOT NULL);",
 }
-
+_KEPT_AS = {"hmac.key": "key"}
+_RESTORE_KEY = "Restore it from the backup of this log."
 
 _HINTS: dict[type[apsw.Error], str] = {
     apsw.FullError: "The disk is full: nothing was acknowledged. Free space and send again.",
@@ -68,11 +76,15 @@ class SqliteFile:
         make_folder(path.parent)
         # SQLite does not wait for its turn to switch a new file to the write-ahead log, so we queue for it.
         with one_at_a_time(path.parent), self._guard():
+            owned_file(path)
             self.db = apsw.Connection(str(path))
             self.db.set_busy_timeout(BUSY_MS)
             self._prepare()
-        self.key = secret_key(path.with_name("hmac.key"))
-        self._check_key()
+        try:
+            self.key = self.own_key("hmac.key", "repeated events would look like conflicts")
+        except LogError:
+            self.db.close()
+            raise
 
     def close(self) -> None:
         """Release the file."""
@@ -145,6 +157,31 @@ class SqliteFile:
                     self.db.execute("ROLLBACK")
                 raise
 
+    def own_key(self, name: str, otherwise: str) -> bytes:
+        """The secret key in a file beside the log, made at the first call; a fingerprint in the log ties them together.
+
+        Args:
+            name: the key's file.
+            otherwise: what would go wrong with another key, for the message.
+
+        Raises:
+            LogError: the file is gone, or holds another key than at first.
+        """
+        path, kept_as = self.path.with_name(name), _KEPT_AS.get(name, name)
+        find = "SELECT value FROM meta WHERE name = ?"
+        known = self.value(find, (kept_as,))  # a transaction would wait for writers, at every opening
+        if known is not None and not path.exists():
+            raise LogError(f"{path} is gone, and with a new key {otherwise}. {_RESTORE_KEY}")
+        key = secret_key(path)
+        print_ = hashlib.sha256(f"log {kept_as}\n".encode() + key).hexdigest()[:32]
+        if known is None:
+            with self.transaction():
+                self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (kept_as, print_))
+                known = self.value(find, (kept_as,))
+        if known != print_:
+            raise LogError(f"{path} is not the key that this log was written with: {otherwise}. {_RESTORE_KEY}")
+        return key
+
     def _inside(self) -> bool:
         return bool(self.db.in_transaction)
 
@@ -175,14 +212,3 @@ class SqliteFile:
                     db.execute(_STEPS[version])
                     db.execute(f"PRAGMA user_version = {version}")
             sync_folder(self.path.parent)
-
-    def _check_key(self) -> None:
-        print_ = hashlib.sha256(b"log key\n" + self.key).hexdigest()[:32]
-        with self.transaction():
-            self.db.execute("INSERT OR IGNORE INTO meta VALUES ('key', ?)", (print_,))
-            known = self.value("SELECT value FROM meta WHERE name = 'key'")
-        if known != print_:
-            raise LogError(
-                f"{self.path.with_name('hmac.key')} is not the key that this log was written with: repeated "
-                "events would look like conflicts. Restore the key from the backup of this log."
-            )

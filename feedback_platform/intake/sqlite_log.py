@@ -12,10 +12,8 @@ from pathlib import Path
 import msgspec
 
 from feedback_platform.errors import LogError, LogGapError
+from feedback_platform.intake.letter_rows import RESTRICTED, letter_row
 from feedback_platform.intake.log import (
-    BY_TOKEN,
-    MAX_DEAD_LETTER_BYTES,
-    MAX_MESSAGE,
     READ_BYTES,
     STREAMS,
     Conflict,
@@ -32,7 +30,6 @@ PRUNE_BATCH = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
-_RESTRICTED = b'{"restricted":true,'  # how the row of a letter from an end user begins
 
 
 class SqliteEventLog(SqliteFile):
@@ -73,7 +70,7 @@ class SqliteEventLog(SqliteFile):
             kept = self._with_room(letters, head)
             self.db.executemany(
                 "INSERT INTO dead_letter VALUES (?, ?, ?)",
-                [(head + n, at, _letter_row(letter, received_at)) for n, letter in enumerate(kept, 1)],
+                [(head + n, at, letter_row(letter, received_at)) for n, letter in enumerate(kept, 1)],
             )
             self._move_head("dead_letter", head + len(kept))
             self.db.execute(
@@ -152,7 +149,7 @@ class SqliteEventLog(SqliteFile):
                 last = last if stop is None else int(stop) - 1
                 if stream == "dead_letter":
                     sql = "SELECT count(*) FROM dead_letter WHERE seq <= ? AND substr(row, 1, ?) = ?"
-                    self._count_restricted(-int(self.value(sql, (last, len(_RESTRICTED), _RESTRICTED))))
+                    self._count_restricted(-int(self.value(sql, (last, len(RESTRICTED), RESTRICTED))))
                 self.db.execute(f"DELETE FROM {table} WHERE seq <= ?", (last,))
                 gone = self.db.changes()
             if not gone:
@@ -279,27 +276,3 @@ def _repeated(record: Record, known: tuple[bytes, int, int]) -> Receipt | Confli
     if mac != record.hmac:
         return Conflict(record.id, seq)
     return Receipt(record.id, seq, _EPOCH + at * _MICRO, duplicate=True)
-
-
-def _letter_row(letter: DeadLetter, received_at: datetime) -> bytes:
-    """The row of the lake's table; what only a replay needs stands in it just where there is something to say."""
-    row: dict[str, object] = {"restricted": True} if letter.restricted else {}
-    if letter.can_review is not None:
-        row["can_review"] = letter.can_review
-    row |= {
-        "received_at": received_at,
-        "origin": _writable(letter.origin) + (BY_TOKEN if letter.restricted else ""),
-        "line": letter.line,
-        "kind": letter.kind,
-        "event_id": letter.event_id,
-        "reason": letter.reason,
-        "message": _writable(letter.message[:MAX_MESSAGE]),
-        "body": letter.body[:MAX_DEAD_LETTER_BYTES].decode(errors="replace"),
-        "size_bytes": letter.size_bytes,
-    }
-    return msgspec.json.encode(row)
-
-
-def _writable(text: str) -> str:
-    """The text with `?` for half surrogate pairs, which a file's name or a refused event may hold and UTF-8 may not."""
-    return text.encode(errors="replace").decode()

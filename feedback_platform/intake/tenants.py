@@ -3,6 +3,7 @@
 `FEEDBACK_HOME/<tenant>/tenant.yaml` is optional and read once, when the tenant is opened.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,19 +13,22 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
-from feedback_platform.errors import ConfigError
+from feedback_platform.errors import ConfigError, LogError, NotFoundError
 from feedback_platform.intake.door import Door
 from feedback_platform.intake.guards.origins import normal_pattern
 from feedback_platform.intake.guards.principal import checked_tenant, is_tenant
 from feedback_platform.intake.guards.tokens import token_key
-from feedback_platform.intake.log_files import secret_key
+from feedback_platform.intake.log_files import read_key
 from feedback_platform.intake.privacy.policy import PrivacyPolicy, parse_privacy
 from feedback_platform.intake.privacy.protect import Privacy
 from feedback_platform.intake.sqlite_log import SqliteEventLog, open_log
 from feedback_platform.settings import Settings
 
 CONFIG = "tenant.yaml"
+PSEUDONYM_KEY, TOKEN_KEY = "pseudonym.key", "token.key"
 MAX_RATE = 1e9
+
+_log = logging.getLogger(__name__)
 
 
 class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,24 +104,49 @@ def open_tenant(settings: Settings, name: str | None = None, clock: Callable[[],
 
     Raises:
         ConfigError: the name or its `tenant.yaml` cannot be.
-        LogError: the log cannot be opened.
+        LogError: the log cannot be opened, or one of its keys is gone or another's.
     """
     own = replace(settings, tenant=checked_tenant(name or settings.tenant))
     config = read_config(own.root / CONFIG)
     log = open_log(own.log_path)
-    privacy = Privacy(config.privacy, pseudonym_key(own))
+    try:
+        pseudonyms = log.own_key(PSEUDONYM_KEY, "the same people would get other pseudonyms")
+        tokens = log.own_key(TOKEN_KEY, "the feedback tokens that pages hold would be refused")
+    except LogError:
+        log.close()
+        raise
+    privacy = Privacy(config.privacy, pseudonyms)
     door = Door(log, own.tenant, clock, privacy)
-    return Tenant(own, config, log, door, privacy, token_signing_key(own))
+    return Tenant(own, config, log, door, privacy, token_key(tokens))
 
 
 def pseudonym_key(settings: Settings) -> bytes:
-    """The key of the tenant's pseudonyms; made when absent. Without it nobody can tell whose a pseudonym is."""
-    return secret_key(settings.log_path.with_name("pseudonym.key"))
+    """The key of the tenant's pseudonyms. Without it nobody can tell whose a pseudonym is.
+
+    Raises:
+        NotFoundError: there is none; it is made when the tenant is opened for the first time.
+    """
+    return _existing_key(settings, PSEUDONYM_KEY)
 
 
 def token_signing_key(settings: Settings) -> bytes:
-    """The key that signs the tenant's feedback tokens; made when absent."""
-    return token_key(secret_key(settings.log_path.with_name("token.key")))
+    """The key that signs the tenant's feedback tokens.
+
+    Raises:
+        NotFoundError: there is none; it is made when the tenant is opened for the first time.
+    """
+    return token_key(_existing_key(settings, TOKEN_KEY))
+
+
+def _existing_key(settings: Settings, name: str) -> bytes:
+    path = settings.log_path.with_name(name)
+    try:
+        return read_key(path)
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"{path} does not exist: tenant {settings.tenant!r} has accepted no event in this home. Check --home and "
+            "--tenant; if it has, restore the key from the backup of its log."
+        ) from None
 
 
 def read_config(path: Path) -> TenantConfig:
@@ -130,7 +159,7 @@ def read_config(path: Path) -> TenantConfig:
         return TenantConfig()
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # impossible dates, deep nesting
         raise ConfigError(f"{path} is not YAML: {error}. Mend it or remove it for the defaults.") from None
     if not isinstance(given, dict) or not set(given) <= {"privacy", "limits", "origins"}:
         raise ConfigError(f"{path}: expected a mapping with any of privacy, limits and origins.")
@@ -143,11 +172,17 @@ def read_config(path: Path) -> TenantConfig:
 def configured_origins(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The web origins of every tenant below the home that has a `tenant.yaml`.
 
-    Raises:
-        ConfigError: one of them cannot be used.
+    One that cannot be used is logged and left out, so that a tenant's mistake is not that of the others; who opens
+    that tenant gets the error.
     """
-    paths = sorted(settings.home.glob(f"*/{CONFIG}"))
-    return {path.parent.name: read_config(path).origins for path in paths if is_tenant(path.parent.name)}
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(settings.home.glob(f"*/{CONFIG}")):
+        if is_tenant(name := path.parent.name):
+            try:
+                found[name] = read_config(path).origins
+            except ConfigError as error:
+                _log.error("Tenant %s cannot be opened: %s", name, error)
+    return found
 
 
 def _config(given: Mapping[str, Any]) -> TenantConfig:

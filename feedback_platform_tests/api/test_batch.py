@@ -179,12 +179,20 @@ def test_an_event_beyond_the_limit_is_refused_alone(server):
     assert len(letter["body"]) < 40_000
 
 
+def test_a_reviewer_may_rule_and_take_back_and_nothing_else(base):
+    server, keys = base
+    judged = new()
+    ruling = {"feedback_type": "adjudication", "feedback_value": {"verdict": "valid"}, "request_id": judged}
+    answer = send(server, [thumbs(judged), ruling], key=keys["review"])
+    assert statuses(answer) == [403, 202]
+    assert "`ingest:feedback`" in answer.json["results"][0]["problem"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("holder", "permitted", "lacking"),
     [
         ("inference", "inference", "ingest:feedback"),
         ("feedback", "feedback", "ingest:inference"),
-        ("review", "feedback", "ingest:inference"),
     ],
 )
 def test_each_event_needs_the_scope_of_its_kind(base, holder, permitted, lacking):

@@ -59,6 +59,7 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed(tmp_path):
         server.drop()
         server.process.terminate()
         server.process.wait()
+        assert server.process.stdout is not None
         server.process.stdout.close()
     assert (dict(stats.refused), dict(stats.dropped)) == ({}, {})
     assert stats.accepted + stats.duplicates >= len(ids)

@@ -35,10 +35,10 @@ from feedback_platform.lake.parts import check_rows, inspect
 KEY = b"k" * 32
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ENDLESS_LIFE = datetime(2100, 1, 1, tzinfo=UTC)
-ENDLESS = 2**21  # bytes of an input that grows when it is unpacked
+ENDLESS = 2**20 + 1  # bytes of an input that grows when it is unpacked
 LIMIT = 2**20
 TOGETHER = 5_000  # rows that are landed together
-RARELY = 32
+RARELY = 64
 CONTRACTS = {"inference": RAW_INFERENCE_LOGS, "feedback": RAW_FEEDBACK}
 TOKEN = FeedbackToken("default", "r-1", "u")
 

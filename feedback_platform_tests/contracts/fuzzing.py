@@ -36,7 +36,7 @@ RAW = ("1e400", "-1e400", "NaN", "Infinity", "-Infinity", "-0", "-0.0", "1E5", "
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 0.5, -0.0, 1e300, 1e-7, 2**53, -(2**63), 2**64, "", " ", "x" * 300, "\x00", "\ud800",
     "\udfff\ud800", "é", "e\u0301", "\u202e", "ﬁ", "𝒳", "\u2028", "İ", "ß", [], {}, [[]], {"": ""}, {"role": "user"},
-    [None], ["a", 1, {}],
+    [None], ["a", 1, {}], {str(n): "x" for n in range(70)},
     {"messages": []}, {"messages": [{"role": "user", "content": None}]},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
     {"messages": "x"}, {"messages": [1, {"content": {}}]}, {"é": 1, "z": 2, "\U0001f600": 3}, {"a.b": {"[0]": 1}},

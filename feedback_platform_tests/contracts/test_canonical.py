@@ -1,6 +1,7 @@
 """Canonical JSON is RFC 8785, hashes have golden values, normalised text is a fixed point."""
 
 import hmac
+import unicodedata
 
 import polars as pl
 import pytest
@@ -95,3 +96,39 @@ def test_body_hash_depends_on_kind_body_and_key():
         body_hmac("inference", b"{}", b"l"),
     }
     assert len(others | {base}) == 4
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(1e-7, 1e-4) | st.floats(1e14, 1e23))
+@example(9007199254740993.0)
+@example(1e21)
+@example(999999999999999900000.0)
+@example(-1.5e-6)
+def test_a_number_is_written_as_the_reference_writes_it(number):
+    assert canonical_json({"\u00e9": [number]}) == rfc8785.dumps({"\u00e9": [number]}).decode()
+
+
+ORDERED = st.text(st.sampled_from("a\u00e9\ud7ff\ue000\uffff\U00010000\U0001f600"), max_size=3)
+
+
+@given(st.dictionaries(ORDERED, st.dictionaries(ORDERED, st.just(1), max_size=3), max_size=6))
+def test_keys_are_sorted_as_the_reference_sorts_them(value):
+    assert canonical_json(value) == rfc8785.dumps(value).decode()
+
+
+MARKS = "\u0301\u0308\u0323\u0344\u0345\u0f73\u0f74\u3099\uff9e\U0001d165"
+
+
+STARTS = st.sampled_from("a\u1e69\u03b9\u304b\u1ec7 \u01f0")
+RUNS = st.tuples(STARTS, st.text(st.sampled_from(MARKS), min_size=1, max_size=8), st.sampled_from([1, 9, 40]))
+
+
+@given(st.lists(RUNS, min_size=1, max_size=4))
+def test_long_runs_of_marks_have_the_normal_form_of_the_standard(pieces):
+    text = "".join(start + marks * times for start, marks, times in pieces)
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    assert normalise_text(text) == " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def test_half_a_million_marks_are_normalised():
+    found = normalise_text("a" + "\u0308" * 250_000 + "\u0323" * 250_000)  # by insertion this is 6e10 steps
+    assert found == "\u1ea1" + "\u0323" * 249_999 + "\u0308" * 250_000

@@ -1,6 +1,7 @@
 """Refused events are found wherever they lie, and get their second chance through the same door."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import apsw
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from feedback_platform.cli import main
+from feedback_platform.contracts.events import MAX_EVENT_BYTES
 from feedback_platform.errors import ConfigError, EventRejected
 from feedback_platform.intake.dead_letters import Chosen, Edit, letters, replay
 from feedback_platform.intake.door import Arrival, Unmapped
@@ -69,12 +71,14 @@ def listed(tenant, lake, **chosen):
     return list(letters(tenant.log, lake, Chosen(**chosen)))
 
 
-def again(tenant, lake, edit=None, **chosen):
-    return replay(tenant.door, iter(listed(tenant, lake, **chosen)), edit or Edit())
+def again(tenant, lake, edit=None, as_reviewer=False, **chosen):
+    return replay(tenant.door, iter(listed(tenant, lake, **chosen)), edit or Edit(), as_reviewer=as_reviewer)
 
 
 def counts(done):
-    return {kind: n for kind in ("accepted", "duplicate", "refused", "not_sendable") if (n := done.count(kind))}
+    return {
+        kind: n for kind in ("accepted", "duplicate", "refused", "by_token", "not_sendable") if (n := done.count(kind))
+    }
 
 
 def test_letters_are_listed_in_order_with_everything_that_is_known(tenant, lake):
@@ -147,7 +151,10 @@ def test_a_person_is_the_same_person_after_a_replay(tenant, lake):
     ("edit", "body"),
     [
         (Edit(), {"a": 1, "b": {"c": 2}}),
-        (Edit(drop=("a", "b.c", "no.such", "z")), {"b": {}, "no": {}}),
+        (Edit(drop=("a", "b.c", "no.such", "z", "b.c.d")), {"b": {}}),
+        (Edit(drop=("a.b", "a.b.c")), {"a": 1, "b": {"c": 2}}),
+        (Edit(rename={"no.such": "x.y", "a.b": "x.y"}), {"a": 1, "b": {"c": 2}}),
+        (Edit(rename={"b.c": "b.d.e"}), {"a": 1, "b": {"d": {"e": 2}}}),
         (Edit(rename={"a": "x.y", "gone": "new"}), {"b": {"c": 2}, "x": {"y": 1}}),
         (Edit(rename={"b.c": "a"}), {"a": 2, "b": {}}),
         (Edit(put={"a": None, "b.d.e": [1]}), {"a": None, "b": {"c": 2, "d": {"e": [1]}}}),
@@ -173,19 +180,95 @@ def test_what_is_not_whole_or_never_was_an_event_cannot_be_sent(tenant, lake):
     assert tenant.log.head("inference") == 0
 
 
-def test_a_replay_is_an_operators_and_may_review(tenant, lake):
-    refuse(tenant, {**adjudication("a1", {"verdict": "valid"}, request_id="r"), "wrong": 1})
-    again(tenant, lake, Edit(drop=("wrong",)))
-    assert msgspec.json.decode(tenant.log.read("feedback", 0, 1)[0][1])["can_review"] is True
+def ruling(number, **rights):
+    body = {**adjudication(f"a{number}", {"verdict": "valid"}, request_id="r"), "wrong": 1}
+    return Arrival("feedback", msgspec.json.encode(body), "POST /v1/feedback", **rights)
+
+
+def reviewed(tenant):
+    rows = [msgspec.json.decode(row) for _, row in tenant.log.read("feedback", 0, 99)]
+    return {row["feedback_id"]: row["can_review"] for row in rows}
+
+
+@pytest.mark.parametrize("as_reviewer", [False, True])
+def test_a_replay_has_the_rights_of_whoever_sent_the_letter(tenant, lake, as_reviewer):
+    tenant.door.admit([ruling(0), ruling(1, can_review=True)])
+    again(tenant, lake, Edit(drop=("wrong",)), as_reviewer=as_reviewer)
+    assert reviewed(tenant) == {"a0": False, "a1": True}
+
+
+def test_what_came_with_a_token_is_never_sent_again(tenant, lake):
+    tenant.door.admit([ruling(0, by_token=True), ruling(1)])
+    [letter] = listed(tenant, lake, origins=("POST /v1/feedback (token)",))
+    assert (letter.restricted, letter.can_review, letter.is_whole, letter.is_sendable) == (True, False, True, False)
+    assert counts(again(tenant, lake, Edit(drop=("wrong",)), as_reviewer=True)) == {"accepted": 1, "by_token": 1}
+    assert reviewed(tenant) == {"a1": False}
+    assert listed(tenant, lake) == [letter]
+
+
+@pytest.mark.parametrize("as_reviewer", [False, True])
+def test_letters_that_only_the_lake_holds_review_nothing_unless_told_and_tokens_stay_tokens(tenant, lake, as_reviewer):
+    tenant.door.admit([ruling(0, can_review=True), ruling(1, by_token=True)])
+    land(tenant.log, lake)
+    assert prune(tenant.log, lake, AT + timedelta(days=1)) == 2
+    assert [(one.can_review, one.restricted) for one in listed(tenant, lake)] == [(None, False), (None, True)]
+    done = again(tenant, lake, Edit(drop=("wrong",)), as_reviewer=as_reviewer)
+    assert counts(done) == {"accepted": 1, "by_token": 1}
+    assert reviewed(tenant) == {"a0": as_reviewer}
+
+
+def test_a_file_may_be_called_what_it_likes(tenant, lake):
+    """Only endpoints are looked at for the word of the token."""
+    refuse(tenant, {**thumbs("f1"), "wrong": 1}, origin="export (token)")
+    assert [one.restricted for one in listed(tenant, lake)] == [False]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        msgspec.json.encode(thumbs("f1", explanation="caf?")).replace(b"?", b"\xe9"),
+        msgspec.json.encode(thumbs("f1")) + b" " * MAX_EVENT_BYTES,
+    ],
+)
+def test_bytes_that_were_replaced_or_left_out_are_not_sent_again(tenant, lake, body):
+    refuse(tenant, body)
+    [letter] = listed(tenant, lake)
+    assert letter.reason in ("not_utf8", "event_too_large")
+    assert isinstance(msgspec.json.decode(letter.body), dict), "it looks like an event"
+    assert not letter.is_whole
+    assert counts(again(tenant, lake)) == {"not_sendable": 1}
+    assert tenant.log.head("feedback") == 0
+
+
+def test_a_foreign_record_with_replaced_bytes_is_not_sent_again(tenant, lake):
+    tenant.door.bury([Unmapped("feedback", "no", b'{"a": "\xe9"}', "x"), Unmapped("feedback", "no", b'{"a": 1}', "x")])
+    assert [one.is_whole for one in listed(tenant, lake)] == [False, True]
+
+
+def test_a_letter_that_the_edit_does_not_fit_is_refused_alone(tenant, lake):
+    refuse(tenant, {**thumbs("f1"), "wrong": 1}, {**thumbs("f2"), "wrong": {}}, {**thumbs("f3"), "wrong": 1})
+    done = again(tenant, lake, Edit(put={"wrong.a": 1}, rename={"none": "wrong.b"}, drop=("wrong.c",)))
+    assert [(why.reason, "is no object" in str(why)) for _, why in done.outcomes] == [
+        ("edit_does_not_fit", True), ("field_unknown", False), ("edit_does_not_fit", True),
+    ]  # fmt: skip
+    assert counts(done) == {"refused": 3}
+    assert len(listed(tenant, lake)) == 3
+
+
+def test_an_edit_makes_no_objects_on_the_way_to_what_it_only_looks_for(tenant, lake):
+    """An empty `target` or `source` would be refused, or change what the event says."""
+    refuse(tenant, {**thumbs("f1"), "usr": "ann"})
+    edit = Edit(drop=("target.user_id", "usr"), rename={"source.name": "source.id"})
+    assert counts(again(tenant, lake, edit)) == {"accepted": 1}
 
 
 def test_letters_that_only_the_lake_holds_are_found_and_sent(tenant, lake):
     refuse(tenant, {**thumbs("f1"), "wrong": 1}, {**thumbs("f2"), "wrong": 1})
-    before = listed(tenant, lake)
+    before = [replace(letter, can_review=None) for letter in listed(tenant, lake)]
     land(tenant.log, lake)
     assert prune(tenant.log, lake, AT + timedelta(days=1)) == 2
     assert tenant.log.first("dead_letter") is None
-    assert listed(tenant, lake) == before, "pruning moves them and changes nothing"
+    assert listed(tenant, lake) == before, "pruning moves them and forgets only their senders' rights"
     refuse(tenant, {**thumbs("f3"), "wrong": 1})
     assert [one.seq for one in listed(tenant, lake)] == [1, 2, 3], "the lake's come first, none twice"
     assert counts(again(tenant, lake, Edit(drop=("wrong",)), seqs=(2, 3))) == {"accepted": 2}
@@ -247,6 +330,24 @@ def test_the_command_lists_and_replays(settings, lake):
         rows = [msgspec.json.decode(row) for _, row in tenant.log.read("feedback", 0, 9)]
     assert sorted(row["feedback_id"] for row in rows) == ["f1", "f2"]
     assert "fixed" in json.dumps(rows)
+
+
+def test_the_command_says_what_came_with_a_token_and_asks_who_reviews(settings):
+    with open_tenant(settings, clock=lambda: AT) as tenant:
+        tenant.door.admit([ruling(0, by_token=True)])
+        old = msgspec.json.encode({**OLD_LETTER, "body": ruling(1).body.decode()})
+        tenant.log.db.execute("INSERT INTO dead_letter VALUES (2, 0, ?)", (old,))
+        tenant.log.db.execute("UPDATE heads SET seq = 2 WHERE stream = 'dead_letter'")
+    shown = run(settings, "list").stdout
+    assert "1 came with a feedback token, whose limits are not kept" in shown
+    assert "POST /v1/feedback (token)" in shown
+    done = run(settings, "replay", "--drop", "wrong", "--as-reviewer")
+    assert (done.exit_code, "1 accepted" in done.stdout) == (0, True)
+    assert "1 came with a feedback token" in done.stdout
+    told = json.loads(run(settings, "replay", "--drop", "wrong", "--json").stdout)
+    assert (told["by_token"], told["accepted"], told["not_sendable"]) == (1, 0, 0)
+    with open_tenant(settings) as tenant:
+        assert reviewed(tenant) == {"a1": True}
 
 
 @pytest.mark.parametrize(

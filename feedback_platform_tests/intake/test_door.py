@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from feedback_platform.contracts.events import MAX_EVENT_BYTES, Kind
 from feedback_platform.errors import AccessError, EventRejected, Forbidden, IdConflict, LogError, RateLimited
 from feedback_platform.intake.door import Arrival, Door, Unmapped, as_text
-from feedback_platform.intake.log import MAX_DEAD_LETTER_BYTES, STREAMS, Receipt
+from feedback_platform.intake.log import MAX_DEAD_LETTER_BYTES, STREAMS, DeadLetter, Receipt
 from feedback_platform.intake.privacy.policy import PrivacyPolicy
 from feedback_platform.intake.privacy.protect import Privacy
-from feedback_platform.intake.sqlite_log import open_log
+from feedback_platform.intake.sqlite_log import SqliteEventLog, open_log
 from feedback_platform_tests.builders import adjudication, inference, thumbs
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
@@ -128,7 +128,7 @@ def test_a_dead_letter_tells_where_what_and_why(door, log):
     body = msgspec.json.encode({**thumbs("f1"), "wrong": 1})
     [refused] = door.admit([arrival(body, "feedback", origin="a.jsonl", line=7)])
     assert rows(log, "dead_letter") == [{
-        "received_at": "2026-06-01T00:00:00Z", "origin": "a.jsonl", "line": 7, "kind": "feedback", "event_id": "f1",
+        "can_review": False, "received_at": "2026-06-01T00:00:00Z", "origin": "a.jsonl", "line": 7, "kind": "feedback", "event_id": "f1",
         "reason": "field_unknown", "message": str(refused), "body": body.decode(), "size_bytes": len(body),
     }]  # fmt: skip
 
@@ -174,6 +174,85 @@ def test_preparing_touches_no_disk(door, log):
     assert isinstance(door.commit(batch)[0], Receipt)
 
 
+def test_a_dead_letter_tells_who_might_review_and_who_came_with_a_token(door, log):
+    wrong = {**thumbs("f"), "wrong": 1}
+    door.admit([arrival(wrong, can_review=True), arrival(wrong, by_token=True, origin="POST /v1/feedback")])
+    door.bury([Unmapped("unknown", "no", b"{}", "x")])
+    first, second, third = rows(log, "dead_letter")
+    assert (first["can_review"], first["origin"], "restricted" in first) == (True, "test", False)
+    assert (second["can_review"], second["restricted"]) == (False, True)
+    assert second["origin"] == "POST /v1/feedback (token)", "the lake has this column and no other to say it"
+    assert third.keys().isdisjoint({"can_review", "restricted"}), "nobody sent it as an event"
+
+
+def test_what_is_beyond_the_limit_is_cut_before_anything_reads_it(guarded, log):
+    """Of a whole body the id can be read and every text is masked; of this one only what its beginning shows."""
+    start = b'{"feedback_id": "f", "user_id": "ann", "explanation": "ann@example.com '
+    late = b'", "session_id": "late"}'
+    guarded.admit([arrival(start + "ü".encode() * (MAX_EVENT_BYTES // 2) + late, "feedback")])
+    guarded.admit([arrival(start, "feedback", size=10**9)])
+    guarded.bury([Unmapped("unknown", "no", start + b"x" * MAX_EVENT_BYTES + late, "x")])
+    for letter in rows(log, "dead_letter"):
+        assert letter["event_id"] is None
+        assert letter["size_bytes"] > MAX_EVENT_BYTES
+        assert guarded.privacy.pseudonyms.person("ann") in letter["body"]
+        assert "[EMAIL]" in letter["body"]
+        assert "\ufffd" not in letter["body"][:-1]
+        assert "late" not in letter["body"]
+
+
+def test_letters_stand_in_the_order_of_their_arrivals_and_only_conflicts_wait_for_the_log(door, log):
+    door.admit([arrival(thumbs("a"))])
+    wrong = {**thumbs("w"), "wrong": 1}
+    batch = door.prepare([arrival(wrong), arrival(thumbs("a", up=False)), arrival(wrong)])
+    assert [*door._letters(batch)] == [0, 2]
+    door.commit(batch)
+    assert [row["reason"] for row in rows(log, "dead_letter")] == ["field_unknown", "id_conflict", "field_unknown"]
+
+
+def test_letters_are_made_before_the_transaction(log):
+    class Watching(Privacy):
+        def scrub_dead_letter(self, body):
+            inside.append(log.db.in_transaction)
+            return super().scrub_dead_letter(body)
+
+    inside: list[bool] = []
+    door = Door(log, "default", lambda: AT, Watching(PrivacyPolicy(), bytes(32)))
+    door.admit([arrival(thumbs("a")), arrival(b"{", "feedback")])
+    assert inside == [False]
+    door.admit([arrival(thumbs("a", up=False)), arrival(b"{", "feedback")])
+    assert inside == [False, False, True], "a conflict is known in it only"
+
+
+def test_a_message_is_kept_up_to_a_bound(door, log):
+    door.bury([Unmapped("unknown", "x" * 5_000, b"{}", "x")])
+    assert rows(log, "dead_letter")[0]["message"] == "x" * 2_000
+
+
+def test_letters_of_end_users_take_no_room_from_others(tmp_path):
+    with SqliteEventLog(tmp_path / "log" / "e.sqlite", keep_dead_letters=20) as log:
+        door = Door(log, "default", lambda: AT)
+
+        def refuse(times, *, by_token):
+            door.admit([arrival(b"{", "feedback", by_token=by_token, origin="POST /v1/feedback")] * times)
+            found = [row.get("restricted", False) for row in rows(log, "dead_letter")]
+            return found.count(True), found.count(False)
+
+        assert refuse(9, by_token=True) == (2, 0), "a tenth of 20"
+        assert log.dropped_dead_letters() == 7
+        assert refuse(25, by_token=False) == (2, 20), "all of the others' room is there"
+        assert refuse(1, by_token=True) == (2, 20)
+        log.prune("dead_letter", 1, AT + timedelta(days=1))
+        assert refuse(5, by_token=True) == (2, 20), "one was pruned, one came"
+        log.prune("dead_letter", 22, AT + timedelta(days=1))
+        assert refuse(2, by_token=False) == (1, 2)
+        assert refuse(5, by_token=True) == (2, 2)
+    with SqliteEventLog(tmp_path / "log" / "e.sqlite", keep_dead_letters=20) as log:
+        assert (
+            log.append_dead_letters([DeadLetter("x", 1, "unknown", None, "r", "m", b"", 0, restricted=True)], AT) == 0
+        )
+
+
 # --- personal data --------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +281,7 @@ def test_refused_texts_and_ids_are_kept_as_they_may_be(guarded, log):
     body = {**thumbs("f", user_id="ann", explanation="ask ann@example.com"), "nmae": "bob@example.com"}
     [refused] = guarded.admit([arrival(body)])
     assert "bob@example.com" in str(refused), "the sender is told what was found"
-    guarded.bury([Unmapped("feedback", "no", msgspec.json.encode(body), "x")])
+    guarded.bury([Unmapped("feedback", "Span 'bob@example.com': no", msgspec.json.encode(body), "x")])
     for letter in rows(log, "dead_letter"):
         text = msgspec.json.encode(letter)
         for secret in (b'"ann"', b"ann@example.com", b"bob@example.com"):

@@ -127,6 +127,22 @@ def test_beyond_its_bounds_it_takes_nothing_and_says_when_to_come_again(log):
     assert stored(log) == ["a", "b", "c", "after"]
 
 
+def test_decoded_bodies_count_with_what_they_hold(log):
+    async def scene():
+        async with queue_before(log, max_bytes=300_000) as queue:
+            bodies = [Arrival("inference", inference(f"r{n}", text="x" * 50_000), "here") for n in range(4)]
+            with held(log):
+                tasks = await started(*(queue.submit([body]) for body in bodies[:2]))
+                assert 200_000 < queue.waiting_bytes < 210_000
+                with pytest.raises(Overloaded):
+                    await queue.submit(bodies[2:])
+            await asyncio.gather(*tasks)
+            assert queue.waiting_bytes == 0
+
+    asyncio.run(scene())
+    assert stored(log) == ["r0", "r1"]
+
+
 def test_a_batch_larger_than_the_bound_is_taken_when_nothing_waits(log):
     async def scene():
         async with queue_before(log, max_events=4) as queue:
@@ -273,10 +289,12 @@ def test_personal_data_is_counted_behind_the_writing(log):
     async def scene():
         async with queue_before(log, privacy) as queue:
             await queue.submit([told])
+            while not privacy.counts().found:
+                await asyncio.sleep(0.05)
         return privacy.counts()
 
-    counts = asyncio.run(scene())
-    assert counts.found["email"] >= 1
+    counts = asyncio.run(asyncio.wait_for(scene(), 20))
+    assert counts.found["email"] == 2  # in the input, and in the answer that repeats it
     assert b"ann@example.com" in log.read("inference", 0, 1)[0][1], "report masks nothing"
 
 

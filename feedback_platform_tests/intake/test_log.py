@@ -130,6 +130,18 @@ def test_reading_a_pruned_range_is_refused(log):
         list(log.read_range("inference", 8, 12))
 
 
+def test_a_batch_is_bounded_by_bytes_too_and_holds_one_entry_at_least(log):
+    sizes = [10, 10, 10, 500, 10, 200, 200, 10]
+    log.append("inference", [Record(f"id-{n}", b"", b"x" * size, T0) for n, size in enumerate(sizes)])
+    batches = list(log.read_range("inference", 0, 8, batch_bytes=100))
+    assert [[len(row) for _, row in rows] for rows in batches] == [[10, 10, 10, 500], [10, 200], [200], [10]]
+    assert [seq for rows in batches for seq, _ in rows] == list(range(1, 9))
+    assert [len(rows) for rows in log.read_range("inference", 0, 8, batch=3, batch_bytes=100)] == [3, 1, 2, 1, 1]
+    # No statement is left in the middle of its rows: the write-ahead log can be emptied.
+    next(log.read_range("inference", 0, 8, batch_bytes=1))
+    assert log.rows("PRAGMA wal_checkpoint(TRUNCATE)", ()) == [(0, 0, 0)]
+
+
 def test_the_oldest_unlanded_entry_has_its_receipt_time(log):
     times = [T0 + timedelta(microseconds=n) for n in range(3)]
     log.append("inference", [record(n, at=at) for n, at in enumerate(times)])
@@ -166,6 +178,67 @@ def test_the_key_is_secret_and_belongs_to_the_log(tmp_path):
     key.write_bytes(b"short")
     with pytest.raises(LogError, match="5 bytes instead of 32"):
         open_log(path)
+    key.unlink()
+    with pytest.raises(LogError, match=r"hmac\.key is gone.*Restore it from the backup"):
+        open_log(path)
+    assert not key.exists(), "no other key takes its place"
+
+
+def test_a_key_of_ones_own_is_made_once_and_never_anew(tmp_path):
+    path, key = tmp_path / "events.sqlite", tmp_path / "some.key"
+    with open_log(path) as log:
+        first = log.own_key("some.key", "all would be lost")
+        assert log.own_key("some.key", "") == first == key.read_bytes()
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert log.own_key("other.key", "") != first
+    key.unlink()
+    with open_log(path) as log:
+        with pytest.raises(LogError, match=r"some\.key is gone, and with a new key all would be lost\. Restore it"):
+            log.own_key("some.key", "all would be lost")
+        assert not key.exists()
+        key.write_bytes(os.urandom(32))
+        with pytest.raises(LogError, match=r"some\.key is not the key .*: all would be lost\. Restore it"):
+            log.own_key("some.key", "all would be lost")
+        key.write_bytes(first)
+        assert log.own_key("some.key", "") == first
+
+
+def test_a_key_that_lay_there_before_the_log_is_taken(tmp_path):
+    key = os.urandom(32)
+    (tmp_path / "hmac.key").write_bytes(key)
+    with open_log(tmp_path / "events.sqlite") as log:
+        assert log.key == key
+
+
+def test_opening_waits_for_no_writer_when_all_is_well(tmp_path, monkeypatch):
+    path = tmp_path / "events.sqlite"
+    open_log(path).close()
+    monkeypatch.setattr("feedback_platform.intake.sqlite_file.BUSY_MS", 0)
+    writer = apsw.Connection(str(path))
+    writer.execute("BEGIN IMMEDIATE")
+    with open_log(path) as log:
+        assert log.head("inference") == 0
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
+def test_only_the_owner_can_read_the_files(tmp_path):
+    before = os.umask(0)
+    try:
+        with open_log(tmp_path / "events.sqlite") as log:
+            log.append("inference", [record(1)])
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("events.sqlite", "events.sqlite-wal", "events.sqlite-shm", "hmac.key"), 0o600)
+
+
+def test_the_mode_of_a_file_that_is_there_is_left_alone(tmp_path):
+    path = tmp_path / "events.sqlite"
+    open_log(path).close()
+    path.chmod(0o640)
+    open_log(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.52.0"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from feedback_platform.errors import ConfigError
+from feedback_platform.errors import ConfigError, LogError, NotFoundError
 from feedback_platform.intake.tenants import (
     CONFIG,
     Limits,
@@ -127,6 +127,44 @@ def test_origins_of_all_tenants_are_found_without_opening_them(settings):
     written(settings, "origins: [nonsense]", "Not-A-Tenant")
     assert configured_origins(settings) == {"one": ("https://a.example.com",), "two": ()}
     assert not (settings.home / "one" / "log").exists()
-    written(settings, "origins: [nonsense]", "two")
+
+
+@pytest.mark.parametrize("text", ["origins: [nonsense]", "a: [", "since: 2026-13-45", "[" * 2_000])
+def test_the_mistake_of_one_tenant_is_not_that_of_the_others(settings, text, caplog):
+    written(settings, "origins: ['https://a.example.com']", "one")
+    written(settings, text, "two")
+    written(settings, "origins: ['https://c.example.com']", "zoo")
+    assert configured_origins(settings) == {"one": ("https://a.example.com",), "zoo": ("https://c.example.com",)}
+    [told] = caplog.messages
+    assert told.startswith("Tenant two cannot be opened")
+    assert str(settings.home / "two" / CONFIG) in told
     with pytest.raises(ConfigError, match="two"):
-        configured_origins(settings)
+        open_tenant(settings, "two")
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "otherwise"),
+    [
+        ("pseudonym.key", pseudonym_key, "the same people would get other pseudonyms"),
+        ("token.key", token_signing_key, "the feedback tokens that pages hold would be refused"),
+    ],
+)
+def test_a_lost_or_foreign_key_is_told_and_never_replaced(settings, name, read, otherwise):
+    with pytest.raises(NotFoundError, match="accepted no event in this home"):
+        read(settings)
+    assert not settings.home.exists(), "reading makes nothing"
+    open_tenant(settings).close()
+    path = settings.log_path.with_name(name)
+    key, derived = path.read_bytes(), read(settings)
+    path.unlink()
+    with pytest.raises(LogError, match=f"{name} is gone.*{otherwise}.*Restore it from the backup"):
+        open_tenant(settings)
+    with pytest.raises(NotFoundError, match="restore the key from the backup"):
+        read(settings)
+    assert not path.exists()
+    path.write_bytes(bytes(32))
+    with pytest.raises(LogError, match=f"{name} is not the key.*{otherwise}.*Restore it from the backup"):
+        open_tenant(settings)
+    path.write_bytes(key)
+    open_tenant(settings).close()
+    assert read(settings) == derived

@@ -26,6 +26,7 @@ def import_jsonl(
     *,
     can_review: bool = True,
     progress: Progress | None = None,
+    summary: ImportSummary | None = None,
 ) -> ImportSummary:
     """Import files of inferences, then files of feedback.
 
@@ -35,6 +36,7 @@ def import_jsonl(
         feedback: files with one feedback event per line.
         can_review: whether adjudications and retractions in the files count as a reviewer's.
         progress: called after every durable batch with the file and the counts so far.
+        summary: counted into, so that the caller knows what is in when an error ends the import.
 
     Raises:
         NotFoundError: a file is missing; nothing was imported.
@@ -43,7 +45,8 @@ def import_jsonl(
     for path in (*inferences, *feedback):
         if not path.is_file():
             raise NotFoundError(f"{path} is not a file; nothing was imported. Check the path.")
-    return run_import(door, read_events(inferences, feedback), can_review=can_review, progress=progress)
+    items = read_events(inferences, feedback)
+    return run_import(door, items, can_review=can_review, progress=progress, summary=summary)
 
 
 def read_events(inferences: Sequence[Path], feedback: Sequence[Path]) -> Iterator[Item]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from feedback_platform.errors import EventRejected, FeedbackPlatformError
 from feedback_platform.intake.door import Arrival, Door, Outcome, Unmapped
 from feedback_platform.intake.importers.foreign import Found, Item, Misunderstood, Skipped, UnreadableRest
+from feedback_platform.intake.sizes import held_bytes
 
 BATCH_EVENTS = 5_000
 BATCH_BYTES = 32 * 2**20
-GUESSED_BYTES = 2_000
 
 
 @dataclass(slots=True)
@@ -44,7 +44,12 @@ Progress = Callable[[Path, ImportSummary], None]
 
 
 def run_import(
-    door: Door, items: Iterable[Item], *, can_review: bool = True, progress: Progress | None = None
+    door: Door,
+    items: Iterable[Item],
+    *,
+    can_review: bool = True,
+    progress: Progress | None = None,
+    summary: ImportSummary | None = None,
 ) -> ImportSummary:
     """Take in everything that an importer yields, each batch durable before the next is read.
 
@@ -53,31 +58,29 @@ def run_import(
         items: what the importer found.
         can_review: whether adjudications and retractions count as a reviewer's.
         progress: called after every durable batch with the file and the counts so far.
+        summary: counted into, so that the caller knows what is in when an error ends the import.
 
     Raises:
         ImportIncomplete: a file is cut short or damaged; all before the damage, and the other files, are in.
+        ImportFormatError: a file is not of the format; what was found before it is in.
     """
-    summary = ImportSummary()
-    damage = ""
-    for batch in _batches(items):
-        if isinstance(batch, str):
-            damage = batch
-            continue
-        _take_in(door, batch, can_review, summary)
-        if progress is not None and batch:
-            last = next((item.path for item in reversed(batch) if not isinstance(item, Skipped)), Path())
-            progress(last, summary)
-    if damage:
+    summary = ImportSummary() if summary is None else summary
+    try:
+        for batch in _batches(items):
+            _take_in(door, batch, can_review, summary)
+            if progress is not None and batch:
+                last = next((item.path for item in reversed(batch) if not isinstance(item, Skipped)), Path())
+                progress(last, summary)
+    except UnreadableRest as damage:
         fix = "What could be read is imported; repair the file and import it again: known events count once."
-        raise ImportIncomplete(f"{damage}. {fix}", summary)
+        raise ImportIncomplete(f"{damage}. {fix}", summary) from None
     return summary
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item] | str]:
-    """Batches in order; words about damage, where there was some, come last."""
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Batches in order; what was found before a fault comes before it."""
     batch: list[Item] = []
     size = 0
-    damage = ""
     try:
         for item in items:
             batch.append(item)
@@ -85,19 +88,16 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item] | str]:
             if len(batch) >= BATCH_EVENTS or size >= BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
-    except UnreadableRest as error:
-        damage = str(error)
+    except (UnreadableRest, FeedbackPlatformError):
+        yield batch
+        raise
     yield batch
-    if damage:
-        yield damage
 
 
 def _size(item: Item) -> int:
     match item:
-        case Found(event=bytes() as body) | Misunderstood(body=body):
-            return len(body)
-        case Found():
-            return GUESSED_BYTES
+        case Found(event=body) | Misunderstood(body=body):
+            return held_bytes(body)
         case _:
             return 0
 

@@ -11,6 +11,7 @@ from feedback_platform.intake.otlp.spans import Decoded, Limits
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+MAX_MEMBERS = 64
 _Body = TypeVar("_Body", bytes, bytearray)
 _MEDIA_TYPES = {PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF, JSON: JSON}
 
@@ -43,7 +44,12 @@ def unpacked(body: bytes, content_encoding: str, limits: Limits | None = None) -
         fix = "Compress with gzip, or not at all."
         raise EventRejected("value_not_allowed", field="Content-Encoding", value=content_encoding[:80], fix=fix)
     plain = bytearray()
+    members = 0
     while body:  # gzip allows several members, one after the other
+        members += 1
+        if members > MAX_MEMBERS:  # each costs a copy of all that follows
+            value = f"over {MAX_MEMBERS} {coding} members"
+            raise EventRejected("not_mapped", value=value, fix="Compress the whole body at once.")
         stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, told by the header
         try:
             plain += stream.decompress(body, limits.body_bytes + 1 - len(plain))

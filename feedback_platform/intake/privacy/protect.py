@@ -19,7 +19,7 @@ from feedback_platform.intake.privacy.detectors import Detectors
 from feedback_platform.intake.privacy.leaves import Leaf, dotted, leaves, put, texts
 from feedback_platform.intake.privacy.policy import PrivacyPolicy
 from feedback_platform.intake.privacy.pseudonyms import Pseudonyms
-from feedback_platform.intake.privacy.scrub import scrubbed_body, scrubbed_refusal
+from feedback_platform.intake.privacy.scrub import Scrubber
 
 Event = Inference | AnyFeedback
 
@@ -39,6 +39,7 @@ class Privacy:
         self.policy = policy
         self.pseudonyms = Pseudonyms(key)
         self._detectors = Detectors(policy.detect, policy.patterns)
+        self._scrubber = Scrubber(policy, self.pseudonyms, self._detectors)
         self._tally = Tally()
 
     def protect(self, events: Sequence[Event]) -> list[Event | EventRejected]:
@@ -70,11 +71,19 @@ class Privacy:
         Give the whole body and cut afterwards: of a body that is cut short only what still looks like an id or like
         personal data can be told.
         """
-        return scrubbed_body(body, self.policy, self.pseudonyms, self._detectors)
+        return self._scrubber.body(body)
 
     def scrub_refusal(self, refusal: EventRejected) -> EventRejected:
         """A refusal as it may be kept or logged: it names no id and, in `mask` and `reject`, no personal data."""
-        return scrubbed_refusal(refusal, self.policy, self._detectors)
+        return self._scrubber.refusal(refusal)
+
+    def scrub_foreign(self, message: str, body: bytes) -> tuple[str, bytes]:
+        """A record of a foreign format and the words about it as they may be kept. Never raises.
+
+        Ids are told by the names of their fields, at any depth. In `mask` and `reject` all texts are masked; the words,
+        which may quote a span's name, in every mode but `off`.
+        """
+        return self._scrubber.message(message), self._scrubber.foreign(body)
 
     def _identify(self, events: Sequence[Event]) -> None:
         person, session = self.pseudonyms.person, self.pseudonyms.session

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 
@@ -248,6 +249,17 @@ def test_bodies_that_are_no_export_are_refused(body, content_type, reason):
 def test_media_types_are_told_by_name_alone():
     assert media_type("application/x-protobuf") == media_type("APPLICATION/PROTOBUF") == PROTOBUF
     assert media_type("application/json; charset=utf-8") == JSON
+
+
+def test_a_body_of_very_many_members_is_refused_before_it_costs():
+    member = gzip.compress(b"")
+    assert unpacked(gzip.compress(b"ab") * 64, "gzip") == b"ab" * 64
+    began = time.process_time()
+    with pytest.raises(EventRejected, match="over 64 gzip members") as caught:
+        unpacked(member * 10_000, "gzip")
+    assert caught.value.reason == "not_mapped"
+    unpacked_most = time.process_time() - began
+    assert unpacked_most < 0.1, "10,000 members one after the other take most of a second"
 
 
 def test_compressed_bodies_are_unpacked_within_the_limit():

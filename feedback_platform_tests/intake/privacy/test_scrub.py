@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedback_platform.contracts.events import parse_feedback
 from feedback_platform.errors import EventRejected, IdConflict
 from feedback_platform.intake.privacy.policy import PrivacyPolicy
 from feedback_platform.intake.privacy.protect import Privacy
+from feedback_platform.intake.privacy.scrub import REMOVED
+from feedback_platform_tests.builders import thumbs
 
 REPORT, MASK = (Privacy(PrivacyPolicy(mask_text=mode), bytes(range(32))) for mode in ("report", "mask"))
 PERSON, SESSION = REPORT.pseudonyms.person, REPORT.pseudonyms.session
@@ -40,13 +43,127 @@ def test_each_event_of_a_list_is_scrubbed():
 @pytest.mark.parametrize(
     "body",
     [
-        {"user_id": 7, "source": "r", "target": []},
+        {"user_id": None, "session_id": True, "source": "human", "target": []},
+        {"target": "r1", "source": []},
         {"source": {"kind": "model", "id": "m"}},
         {"source": {"kind": "code", "id": "c"}},
     ],
 )
 def test_what_is_no_persons_text_id_stays(body):
     assert scrubbed(body) == body
+
+
+def test_numbers_are_replaced_by_their_text_and_what_holds_more_is_removed():
+    body = {
+        "user_id": 49176123456, "session_id": 1.5, "userId": 7, "source": {"id": 12},
+        "target": {"session_id": ["s1"], "sessionId": {"id": "s2"}},
+    }  # fmt: skip
+    assert scrubbed(body) == {
+        "user_id": PERSON("49176123456"), "session_id": SESSION("1.5"), "userId": PERSON("7"),
+        "source": {"id": PERSON("12")}, "target": {"session_id": REMOVED, "sessionId": REMOVED},
+    }  # fmt: skip
+    assert scrubbed({"source": "alice", "target": [{"session_id": "s"}]}) == {
+        "source": PERSON("alice"), "target": REMOVED,
+    }  # fmt: skip
+    assert scrubbed({"source": 491761, "input": {"user_id": "kept as in an accepted event"}}) == {
+        "source": PERSON("491761"), "input": {"user_id": "kept as in an accepted event"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ['{"user_id": 49176123456, ', '{"user_id": 049176123456, "source": "x"}'])
+def test_a_number_in_a_broken_body_is_replaced_too(body):
+    kept = REPORT.scrub_dead_letter(body.encode())
+    assert b"9176123456" not in kept
+    assert b'"x"' not in kept, "what became readable is read"
+    assert REPORT.scrub_dead_letter(kept) == kept
+
+
+def test_what_replaces_an_object_is_refused_again():
+    """A text in its place would make one person of all of them."""
+    body = json.loads(REPORT.scrub_dead_letter(json.dumps({**thumbs("f"), "user_id": {"id": "alice"}}).encode()))
+    with pytest.raises(EventRejected, match="wrong_type at `user_id`"):
+        parse_feedback(body)
+
+
+# --- foreign records ------------------------------------------------------------------------------------------------------
+
+
+def foreign(body, door=REPORT):
+    return json.loads(door.scrub_foreign("", json.dumps(body).encode())[1])
+
+
+@pytest.mark.parametrize(
+    "key",
+    "user.id enduser.id userId user_id USER_ID end_user completed_by author_user_id llm.user mlflow.trace.user user "
+    "traceloop.association.properties.user_id user.email createdBy annotator".split(),
+)
+def test_ids_of_people_are_found_by_their_names_at_any_depth(key):
+    assert foreign({"a": [{key: "alice", "b": {key: 12}}]}) == {"a": [{key: PERSON("alice"), "b": {key: PERSON("12")}}]}
+    assert foreign({"x": {key: {"id": 1, "email": MAIL}}}) == {"x": {key: REMOVED}}
+
+
+@pytest.mark.parametrize(
+    "key", ["session.id", "sessionId", "session_id", "gen_ai.conversation.id", "chat_id", "mlflow.trace.session"]
+)
+def test_ids_of_sessions_are_found_by_their_names_at_any_depth(key):
+    assert foreign([{key: "s"}]) == [{key: SESSION("s")}]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"stringValue": "alice"}, {"stringValue": PERSON("alice")}),
+        ({"intValue": "49176"}, {"stringValue": PERSON("49176")}),
+        ({"intValue": 49176}, {"stringValue": PERSON("49176")}),
+        ("alice", PERSON("alice")),
+        ({"arrayValue": {"values": [{"stringValue": "alice"}]}}, REMOVED),
+        ({"boolValue": True}, REMOVED),
+    ],
+)
+def test_ids_are_found_in_the_key_value_lists_of_otlp(value, kept):
+    other = {"key": "gen_ai.system", "value": {"stringValue": "alice"}}
+    body = {"attributes": [{"key": "user.id", "value": value}, other]}
+    assert foreign(body) == {"attributes": [{"key": "user.id", "value": kept}, other]}
+    whole = json.dumps(body, separators=(",", ":"))
+    broken = REPORT.scrub_foreign("", whole[: whole.index(other["key"])].encode())[1].decode()
+    if kept != REMOVED:
+        assert PERSON("alice") in broken or PERSON("49176") in broken or isinstance(value, str)
+
+
+def test_ids_are_found_in_json_that_is_kept_as_text():
+    kept = foreign({"metadata": '{"user_id": "alice", "n": 1, "sessionId": 5}', "note": '"user_id": "alice"'})
+    assert kept == {
+        "metadata": f'{{"user_id": "{PERSON("alice")}", "n": 1, "sessionId": "{SESSION("5")}"}}',
+        "note": '"user_id": "alice"',
+    }
+
+
+def test_a_foreign_record_keeps_what_is_no_id():
+    body = (
+        b'{ "traceId": "ab", "user.role": "x", "role": "user", "usage": 3, "userid_count": 1, "c": "ann@example.com" }'
+    )
+    assert REPORT.scrub_foreign("", body)[1] == body
+
+
+def test_every_text_of_a_foreign_record_is_masked_where_the_policy_masks():
+    kept = foreign({"name": MAIL, "target": [MAIL], "user.id": MAIL}, MASK)
+    assert kept == {"name": "[EMAIL]", "target": ["[EMAIL]"], "user.id": PERSON(MAIL)}
+
+
+@pytest.mark.parametrize(("mode", "hidden"), [("off", False), ("report", True), ("mask", True), ("reject", True)])
+def test_words_about_a_record_name_nobody_in_every_mode_but_off(mode, hidden):
+    door = Privacy(PrivacyPolicy(mask_text=mode), bytes(range(32)))
+    message, _ = door.scrub_foreign(f"Span 'mail to {MAIL}' (r1): no model.", b"{}")
+    assert message == f"Span 'mail to {'[EMAIL]' if hidden else MAIL}' (r1): no model."
+
+
+def test_a_policy_that_replaces_no_ids_leaves_those_of_foreign_records():
+    door = Privacy(PrivacyPolicy(pseudonymise=("session_id",)), bytes(range(32)))
+    body = {"user.id": "alice", "session.id": "s"}
+    assert foreign(body, door) == {"user.id": "alice", "session.id": door.pseudonyms.session("s")}
+
+
+# --- texts ----------------------------------------------------------------------------------------------------------------
 
 
 def test_masking_reaches_unknown_fields_but_no_ids():
@@ -107,7 +224,11 @@ HOSTILE = st.one_of(
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["user_id", "source", "target", "id", "kind", "session_id", "x"]), inner, max_size=4
+                st.sampled_from(
+                    ["user_id", "source", "target", "id", "kind", "session_id", "x", "user.id", "key", "value"]
+                ),
+                inner,
+                max_size=4,
             )
         ),
     ).map(lambda value: json.dumps(value).encode()),
@@ -122,6 +243,8 @@ def test_it_never_raises_and_a_second_time_changes_nothing(body, cut):
             kept = door.scrub_dead_letter(given_body)
             assert kept == door.scrub_dead_letter(given_body)
             assert door.scrub_dead_letter(kept) == kept
+            _, record = door.scrub_foreign("", given_body)
+            assert door.scrub_foreign("", record)[1] == record
 
 
 @pytest.mark.parametrize(
@@ -135,6 +258,19 @@ def test_bodies_that_break_readers_do_not_break_this_one(body):
 def test_a_kept_refusal_shows_no_id(field):
     kept = REPORT.scrub_refusal(EventRejected("wrong_type", field=field, value='"alice"', fix="Do."))
     assert (kept.reason, kept.field, kept.value, kept.fix) == ("wrong_type", field, "", "Do.")
+
+
+@pytest.mark.parametrize("field", ["userId", "target.userId", "keys.user_id"])
+def test_a_kept_refusal_shows_no_id_under_another_name(field):
+    assert REPORT.scrub_refusal(EventRejected("field_unknown", field=field, value="49176123456")).value == ""
+
+
+def test_a_kept_refusal_shows_no_id_within_what_was_found():
+    refusal = EventRejected("not_an_object", value='[{"user_id":"alice","x":"y"},{"user_id":"bo...')
+    kept = REPORT.scrub_refusal(refusal)
+    assert "alice" not in str(kept)
+    assert '"bo' not in str(kept)
+    assert PERSON("alice") in str(kept)
 
 
 def test_a_kept_refusal_shows_no_masked_text():
