@@ -91,7 +91,7 @@ Draw = random.Random
 
 
 def changed(event: Any, draw: Draw) -> Any:
-    """A copy of a JSON value with one to four changes somewhere in it."""
+    """A copy of a JSON value with up to four changes somewhere in it."""
     event = deepcopy(event)
     for _ in range(draw.choice((0, 1, 1, 1, 1, 2, 4))):
         holder, key = place(event, draw)
@@ -100,24 +100,33 @@ def changed(event: Any, draw: Draw) -> Any:
         match draw.randrange(14):
             case 0:
                 holder[key] = deepcopy(draw.choice(VALUES))
-            case 1 | 2 | 6 | 7 | 8 | 9 | 10:
-                alike = [value for value in VALUES if type(value) is type(holder[key])]
-                holder[key] = deepcopy(draw.choice(alike or VALUES))
-            case 3:
+            case 1:
                 holder[key] = f"@@{draw.choice(RAW)}@@"
-            case 4:
+            case 2:
                 del holder[key]
-            case 5 if isinstance(holder, dict):
-                holder[draw.choice((f"{key}x", key.upper(), "metadata", "target", "source", "", "\ud800", "é"))] = (
-                    holder.pop(key)
-                )
-            case 11:
+            case 3:
                 other, name = place(event, draw)
                 with suppress(RecursionError):
                     holder[key] = deepcopy(other[name])
-            case _:
+            case 4:
                 holder[key] = nested(holder[key], draw)
+            case 5 | 6:
+                grow(holder, key, draw)
+            case _:
+                alike = [value for value in VALUES if type(value) is type(holder[key])]
+                holder[key] = deepcopy(draw.choice(alike or VALUES))
     return event
+
+
+def grow(holder: Any, key: Any, draw: Draw) -> None:
+    """Name one thing twice, or something that has no place here."""
+    if isinstance(holder, list):
+        holder.append(deepcopy(holder[key]))
+    elif draw.random() < 0.5:
+        holder.setdefault("target", {"request_id": "r-1"})
+    else:
+        names = (f"{key}x", key.upper(), "metadata", "target", "source", "", "\ud800", "é")
+        holder[draw.choice(names)] = holder.pop(key)
 
 
 def place(value: Any, draw: Draw) -> tuple[Any, Any]:

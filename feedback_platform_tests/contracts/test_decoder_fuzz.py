@@ -41,8 +41,8 @@ def test_a_million_inputs_are_taken_or_refused(capsys: pytest.CaptureFixture[str
         sys.stdout.write(f"\nseed {SEED}: {counts.total():,} inputs, {landed:,} events accepted and landed\n")
     assert counts.total() == INPUTS
     assert landed > INPUTS // 20, "hardly anything was good enough to go further than the parser"
-    met = {name.split()[1] for name in counts}
-    assert met >= REASONS.keys() - NOT_OF_THE_FORM, f"never met: {sorted(REASONS.keys() - NOT_OF_THE_FORM - met)}"
+    never_met = REASONS.keys() - NOT_OF_THE_FORM - {name.split()[1] for name in counts}
+    assert not never_met or INPUTS < 10**6, "inputs that are refused for these reasons were never made"
 
 
 def test_the_same_number_is_the_same_input() -> None:

@@ -80,8 +80,8 @@ sample.rehearsal: [{sample: {rehearsal: 0.1}}, "0.1", "0.0"]
 drift.watch: [{drift: {watch: [feedback_rate, score]}}, "['feedback_rate', 'score']", "[feedback_rate], or []"]
 publish.gate: [{publish: {gate: block}}, "'block'", "bias.gate"]
 publish.channel: [{publish: {channel: beta}}, "'beta'", "latest"]
-privacy.pseudonymise: [{privacy: {pseudonymise: []}}, "[]", "send pseudonyms"]
-privacy.mask_text: [{privacy: {mask_text: mask}}, "'mask'", "masks nothing"]
+privacy.pseudonymise: [{privacy: {pseudonymise: []}}, "[]", "replaced at the door"]
+privacy.mask_text: [{privacy: {mask_text: mask}}, "'mask'", "masks at the door"]
 privacy.keep_raw: [{privacy: {keep_raw: 30d}}, "'30d'", "raw events are kept"]
 """)
 

@@ -128,7 +128,8 @@ def test_a_dead_letter_tells_where_what_and_why(door, log):
     body = msgspec.json.encode({**thumbs("f1"), "wrong": 1})
     [refused] = door.admit([arrival(body, "feedback", origin="a.jsonl", line=7)])
     assert rows(log, "dead_letter") == [{
-        "can_review": False, "received_at": "2026-06-01T00:00:00Z", "origin": "a.jsonl", "line": 7, "kind": "feedback", "event_id": "f1",
+        "can_review": False, "received_at": "2026-06-01T00:00:00Z",
+        "origin": "a.jsonl", "line": 7, "kind": "feedback", "event_id": "f1",
         "reason": "field_unknown", "message": str(refused), "body": body.decode(), "size_bytes": len(body),
     }]  # fmt: skip
 

@@ -256,10 +256,9 @@ def test_a_body_of_very_many_members_is_refused_before_it_costs():
     assert unpacked(gzip.compress(b"ab") * 64, "gzip") == b"ab" * 64
     began = time.process_time()
     with pytest.raises(EventRejected, match="over 64 gzip members") as caught:
-        unpacked(member * 10_000, "gzip")
+        unpacked(member * 100_000, "gzip")
     assert caught.value.reason == "not_mapped"
-    unpacked_most = time.process_time() - began
-    assert unpacked_most < 0.1, "10,000 members one after the other take most of a second"
+    assert time.process_time() - began < 0.5, "2 MB that are unpacked member by member take two seconds"
 
 
 def test_compressed_bodies_are_unpacked_within_the_limit():
