@@ -67,10 +67,13 @@ def test_without_keys_it_listens_to_this_machine_only(tmp_path, host):
     assert list(tmp_path.iterdir()) == [], "nothing was made"
 
 
-def test_it_does_not_start_with_a_broken_configuration(tmp_path):
+def test_the_broken_configuration_of_one_tenant_stops_no_other(tmp_path):
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "tenant.yaml").write_text("limits: {key: 5}", encoding="utf-8")
-    assert "tenant.yaml" in refused(tmp_path, "--port", "0")
+    make_key(tmp_path, "admin")
+    assert said_from_start_to_end(tmp_path).startswith("Tenant shop cannot be opened: ")
+    (tmp_path / "shop").rename(tmp_path / "default")
+    assert "tenant.yaml" in refused(tmp_path, "--dev", "--port", "0"), "whom alone it serves is another matter"
 
 
 def test_it_does_not_start_on_a_log_that_is_none(tmp_path):
@@ -88,18 +91,20 @@ def test_a_taken_port_is_named(tmp_path):
         assert f"127.0.0.1:{port}" in refused(tmp_path, "--port", str(port))
 
 
-def test_it_warns_without_keys_and_not_with_one(tmp_path):
-    def said() -> str:
-        command = [sys.executable, "-m", "feedback_platform.cli", "--home", str(tmp_path), "serve", "--port", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert "Serving on http://127.0.0.1:" in process.stdout.readline()
-        process.terminate()
-        return process.communicate(timeout=30)[1]
+def said_from_start_to_end(home: Path) -> str:
+    """What a server that starts as it should, and is ended, writes to standard error."""
+    command = [sys.executable, "-m", "feedback_platform.cli", "--home", str(home), "serve", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "Serving on http://127.0.0.1:" in process.stdout.readline()
+    process.terminate()
+    return process.communicate(timeout=30)[1]
 
-    assert "feedback keys create" in said()
+
+def test_it_warns_without_keys_and_not_with_one(tmp_path):
+    assert "feedback keys create" in said_from_start_to_end(tmp_path)
     make_key(tmp_path, "admin")
-    assert said() == ""
+    assert said_from_start_to_end(tmp_path) == ""
 
 
 def test_what_was_sent_before_the_end_is_answered_and_kept(tmp_path):
