@@ -15,6 +15,10 @@ def stored(home, stream):
         return [msgspec.json.decode(row) for batch in batches for _, row in batch]
 
 
+def logged(client, texts):
+    return [client.log_inference(model="m", model_version="1", input=text, output="x") for text in texts]
+
+
 def test_the_server_accepts_every_kind_of_event_that_the_client_sends(tmp_path):
     with served(tmp_path, "--dev") as server, Client(server.url, linger=0.01) as client:
         first, second = (
@@ -46,12 +50,10 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed(tmp_path):
     try:
         with Client(server.url, linger=0.01, batch_events=20, spill=tmp_path / "spill", max_backoff=0.5) as client:
             for round_ in range(3):
-                for n in range(100):
-                    ids.append(client.log_inference(model="m", model_version="1", input=f"{round_}-{n}", output="x"))
+                ids += logged(client, [f"{round_}-{n}" for n in range(100)])
                 time.sleep(0.05)
                 server.kill()
-                for n in range(100, 150):
-                    ids.append(client.log_inference(model="m", model_version="1", input=f"{round_}-{n}", output="x"))
+                ids += logged(client, [f"{round_}-{n}" for n in range(100, 150)])
                 server = start(tmp_path, "--dev", port=port)
             assert client.flush(30)
             stats = client.stats()

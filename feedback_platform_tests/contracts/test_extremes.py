@@ -14,9 +14,16 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from feedback_platform.contracts.canonical import canonical_json
-from feedback_platform.contracts.events import MAX_DEPTH, parse_event, parse_feedback, parse_inference
+from feedback_platform.contracts.events import (
+    MAX_DEPTH,
+    AnyFeedback,
+    Inference,
+    parse_event,
+    parse_feedback,
+    parse_inference,
+)
 from feedback_platform.contracts.rows import derived_id, feedback_rows, inference_rows, row_bytes
-from feedback_platform.contracts.wire_feedback import MAX_RANKED
+from feedback_platform.contracts.wire_feedback import MAX_RANKED, Ranking
 from feedback_platform_tests.contracts.test_events import INFERENCE, feedback, refused
 from feedback_platform_tests.contracts.test_refusals import short
 
@@ -112,6 +119,7 @@ AROUND = st.fixed_dictionaries(
 def test_every_accepted_inference_has_its_row(changes, escaped):
     data = json.dumps(INFERENCE | changes, ensure_ascii=escaped).encode()
     event, body = parse_event("inference", data)
+    assert isinstance(event, Inference)
     [row] = inference_rows([event], NOW)
     assert msgspec.json.decode(row_bytes(row))["input"] == canonical_json(changes["input"])
     assert parse_event("inference", body)[1] == body
@@ -122,10 +130,12 @@ def test_every_accepted_inference_has_its_row(changes, escaped):
 @given(FEEDBACK, AROUND, st.booleans())
 def test_every_accepted_feedback_has_its_row_and_its_id(event, around, escaped):
     parsed, body = parse_event("feedback", json.dumps(event | around, ensure_ascii=escaped).encode())
+    assert isinstance(parsed, AnyFeedback)
     found = derived_id(parsed, "default", b"k" * 32)
     [row] = feedback_rows([parsed], NOW, [found], [False])
     assert msgspec.json.decode(row_bytes(row))["feedback_id"] == found
     again, same = parse_event("feedback", body)
+    assert isinstance(again, AnyFeedback)
     assert same == body
     assert derived_id(again, "default", b"k" * 32) == found
 
@@ -195,8 +205,14 @@ def ranking(count, *more):
     return feedback("ranking", {"order": [*order, *more]})
 
 
+def ranked(event):
+    parsed = parse_feedback(event)
+    assert isinstance(parsed, Ranking)
+    return len(parsed.feedback_value.order)
+
+
 def test_a_ranking_has_a_largest_size():
-    assert len(parse_feedback(ranking(MAX_RANKED)).feedback_value.order) == MAX_RANKED
+    assert ranked(ranking(MAX_RANKED)) == MAX_RANKED
     refusal = refused(parse_feedback, ranking(150_000))
     assert (refusal.reason, refusal.field) == ("too_many_entries", "feedback_value.order")
     assert str(MAX_RANKED) in refusal.fix
@@ -208,6 +224,6 @@ def test_a_ranking_has_a_largest_size():
 def test_a_ranking_names_a_thing_once_however_it_is_written(again, kept):
     body = ranking(5, {"output": again})
     if kept:
-        assert len(parse_feedback(body).feedback_value.order) == 6
+        assert ranked(body) == 6
     else:
         assert refused(parse_feedback, body).field == "feedback_value.order[5]"

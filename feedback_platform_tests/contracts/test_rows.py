@@ -33,7 +33,7 @@ def feedback_row(kind, value, *, can_review=False, **more):
         feedback_rows(
             [parse_feedback(feedback(kind, value, **more))],
             NOW,
-            ["f-1" if "feedback_id" not in more else more["feedback_id"]],
+            [more.get("feedback_id", "f-1")],
             [can_review],
         )[0],
         RAW_FEEDBACK,
