@@ -11,7 +11,7 @@ DAGSTER_HOME_DIR = $(abspath $(FEEDBACK_HOME))/dagster
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-faults test-powercut test-duckdb15 demo dev dagster-home bench clean
+.PHONY: help setup check format test test-faults test-powercut test-disk test-duckdb15 demo dev dagster-home bench clean
 
 help:
 	@echo "make demo           set up and compile datasets from the bundled sample, to the end"
@@ -19,6 +19,7 @@ help:
 	@echo "make test           set up, lint, type-check and run the quick tests"
 	@echo "make test-faults    the crash matrix at full size and the soaks (minutes)"
 	@echo "make test-powercut  power cuts on a real file system (needs root, else skips)"
+	@echo "make test-disk      a server whose disk is full, read-only or hangs (needs root, else skips)"
 	@echo "make test-duckdb15  the golden results and the warehouse on DuckDB 1.5"
 	@echo "make setup | check | format | bench | clean"
 
@@ -69,6 +70,13 @@ ifeq ($(shell id -u),0)
 	$(call run_marked,root,0)
 else
 	@echo "$@: skipped, cutting the power of a file system needs root"
+endif
+
+test-disk: setup
+ifeq ($(shell id -u),0)
+	$(call run_marked,disk,0)
+else
+	@echo "$@: skipped, a file system of its own needs root"
 endif
 
 # DuckDB 1.5 is supported beside the pinned 2.0: the golden results, one stage in full, and the files it must open.

@@ -94,13 +94,13 @@ def test_dagster_yaml_names_its_folder_in_one_way_only():
 def test_ci_runs_the_targets_in_order():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     parts = re.findall(r"^part (\S+)", script, re.MULTILINE)
-    assert parts == ["test", "test-faults", "test-powercut", "test-duckdb15", "demo"]
+    assert parts == ["test", "test-faults", "test-powercut", "test-disk", "test-duckdb15", "demo"]
     assert "set -euo pipefail" in script
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
 @pytest.mark.parametrize(
-    "target", ["setup", "check", "test", "demo", "dev", "test-faults", "test-duckdb15", "bench", "clean"]
+    "target", ["setup", "check", "test", "demo", "dev", "test-faults", "test-powercut", "test-disk", "test-duckdb15", "bench", "clean"]
 )
 def test_make_knows_each_target(target):
     """`make -n` prints what it would do; an unknown target or a broken Makefile fails."""

@@ -3,6 +3,7 @@
 Exit codes: 0 done, or nothing to do; 1 lines were refused or a verification failed; 2 it could not be done.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from feedback_platform.errors import FeedbackPlatformError
 from feedback_platform.settings import load_settings
 
 COULD_NOT = 2
+# Of the operating system's errors these speak of the machine; any other is a fault of ours and keeps its traceback.
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 EPILOG = "Exit codes: 0 done or nothing to do, 1 lines refused or a check failed, 2 could not be done."
 
@@ -39,6 +42,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except FeedbackPlatformError as error:
             click.echo(f"feedback: {error}", err=True)
+            ctx.exit(COULD_NOT)
+        except OSError as error:
+            if error.errno not in OF_THE_DISK:
+                raise
+            click.echo(f"feedback: {error}. Mend the disk, then run the same command again.", err=True)
             ctx.exit(COULD_NOT)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

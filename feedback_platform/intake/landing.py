@@ -16,7 +16,7 @@ import polars as pl
 
 from feedback_platform.contracts.table import TableContract
 from feedback_platform.engines.duckdb import DuckEngine
-from feedback_platform.errors import LogGapError
+from feedback_platform.errors import LakeError, LogGapError
 from feedback_platform.intake.log import EventLog, Stream
 from feedback_platform.lake.committer import commit
 from feedback_platform.lake.files import make_folder
@@ -64,6 +64,7 @@ def land(
     Raises:
         LogGapError: the log begins after the table's position (an older lake was restored), or ends before it
             (an older log was).
+        LakeError: a part could not be written; what landed before it stays.
         LeaseHeldError: another process is landing and does not finish.
     """
     with _landing_lock(lake, "land"):
@@ -160,7 +161,12 @@ def _write_part(entries: Sequence[tuple[int, bytes]], contract: TableContract, p
         pl.Series("log_seq", [seq for seq, _ in entries], dtype=pl.Int64),
         *(pl.col(c).str.to_datetime(time_unit="us", time_zone="UTC") for c in times),
     ).select(list(schema))
-    frame.write_parquet(part, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS, statistics=True)
+    try:
+        frame.write_parquet(
+            part, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS, statistics=True
+        )
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LakeError(f"{part} could not be written: {error}. Is the disk full? Free space, then run again.") from error
 
 
 def _verify_landed(table: LakeTable, first: int, position: int) -> None:
