@@ -100,7 +100,20 @@ def test_ci_runs_the_targets_in_order():
 
 
 @pytest.mark.parametrize(
-    "target", ["setup", "check", "test", "demo", "dev", "test-faults", "test-powercut", "test-disk", "test-duckdb15", "bench", "clean"]
+    "target",
+    [
+        "setup",
+        "check",
+        "test",
+        "demo",
+        "dev",
+        "test-faults",
+        "test-powercut",
+        "test-disk",
+        "test-duckdb15",
+        "bench",
+        "clean",
+    ],
 )
 def test_make_knows_each_target(target):
     """`make -n` prints what it would do; an unknown target or a broken Makefile fails."""

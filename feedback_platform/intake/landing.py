@@ -166,7 +166,9 @@ def _write_part(entries: Sequence[tuple[int, bytes]], contract: TableContract, p
             part, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS, statistics=True
         )
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise LakeError(f"{part} could not be written: {error}. Is the disk full? Free space, then run again.") from error
+        raise LakeError(
+            f"{part} could not be written: {error}. Is the disk full? Free space, then run again."
+        ) from error
 
 
 def _verify_landed(table: LakeTable, first: int, position: int) -> None:
