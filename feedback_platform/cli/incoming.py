@@ -1,5 +1,6 @@
 """`feedback import` and `feedback land`: events into the log, the log into the lake."""
 
+import os
 import signal
 import sys
 import threading
@@ -76,7 +77,8 @@ def watch_landing(settings: Settings, every: float, child: bool) -> None:
 
 
 def _stop_with_parent(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # unbuffered: a buffer's lock would be held when the process ends
+        pass
     stop.set()
 
 
