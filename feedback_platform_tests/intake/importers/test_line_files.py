@@ -5,7 +5,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback_platform.errors import ImportFormatError, NotFoundError
@@ -20,6 +20,7 @@ def bodies(path):
     return [json.loads(item.body) for item in line_files.listed(path) if isinstance(item, Raw)]
 
 
+@settings(max_examples=40)
 @given(records=RECORDS, chunk=st.integers(1, 40), indent=st.sampled_from([None, 1]), in_a_row=st.booleans())
 def test_records_of_a_list_are_found_whatever_the_chunks(tmp_path_factory, records, chunk, indent, in_a_row):
     path = tmp_path_factory.mktemp("listed") / "file.json"

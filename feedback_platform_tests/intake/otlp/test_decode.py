@@ -78,7 +78,7 @@ def outcome(body, content_type):
 
 
 @given(st.lists(SPANS, max_size=2), ATTRIBUTES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_protobuf_and_json_give_the_same_spans_and_the_same_events(spans, resource):
     from_json = decode_export(as_json(*spans, resource=resource), JSON)
     from_protobuf = decode_export(as_protobuf(*spans, resource=resource), PROTOBUF)

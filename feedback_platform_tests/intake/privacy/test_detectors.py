@@ -60,7 +60,7 @@ def test_real_translations_are_left_alone():
     assert found.masked == {}
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(st.lists(texts, max_size=6))
 def test_masked_texts_hold_nothing_more(batch):
     for detectors in (ALL, OWN):
@@ -71,7 +71,7 @@ def test_masked_texts_hold_nothing_more(batch):
         assert detectors.count(batch) == counts
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(st.lists(texts, max_size=6))
 def test_a_batch_is_its_texts_one_by_one(batch):
     masked, counts = OWN.mask(batch)
