@@ -42,13 +42,22 @@ async def _trouble(opened: OpenTenant) -> Problem | None:
     if queue.failure is not None:
         # The last write failed: try one that changes nothing, so that readiness returns before the next event does.
         try:
-            await asyncio.to_thread(opened.tenant.log.check_writable)
+            await _probed(opened)
             queue.failure = None
+        except TimeoutError:
+            return Problem(503, "log_unavailable", "The event log does not answer.", retry_after=UNAVAILABLE_SECONDS)
         except LogError as error:
             return of_error(error)
     if queue.waiting_events >= queue.max_events:
         return Problem(503, "overloaded", f"{queue.waiting_events} events wait to be written.", retry_after=1)
     return None
+
+
+async def _probed(opened: OpenTenant) -> None:
+    """One probe of a tenant at a time, whoever asks: a disk that hangs must not use up the threads."""
+    if opened.probe is None or opened.probe.done():
+        opened.probe = asyncio.create_task(asyncio.to_thread(opened.tenant.log.check_writable))
+    await asyncio.wait_for(asyncio.shield(opened.probe), STALLED_SECONDS)
 
 
 async def metrics(server: Server, call: Call) -> None:
@@ -59,9 +68,10 @@ async def metrics(server: Server, call: Call) -> None:
     speaker = principal(server, call, "admin")
     for name, opened in server.tenants().items():
         server.metrics.waiting.labels(name).set(opened.queue.waiting_events)
-        # In a thread: the log is locked while a write waits for another process.
-        for stream, head in (await asyncio.to_thread(_heads, opened.tenant)).items():
-            server.metrics.accepted.labels(name, stream).set(head)
+        if opened.queue.stalled_seconds < STALLED_SECONDS:
+            # In a thread: the log is locked while a write waits for another process.
+            for stream, head in (await asyncio.to_thread(_heads, opened.tenant)).items():
+                server.metrics.accepted.labels(name, stream).set(head)
         for detector, found in opened.tenant.privacy.counts().found.items():
             server.metrics.personal.labels(name, detector).set(found)
     text = server.metrics.text()

@@ -1,6 +1,7 @@
 """What all requests share: settings, keys, open tenants with their queues, rates, counters."""
 
 import asyncio
+import copy
 import logging
 import math
 import time
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from feedback_platform.api.call import Bodies
 from feedback_platform.api.metrics import Metrics
 from feedback_platform.api.problems import Problem
-from feedback_platform.errors import FeedbackPlatformError, Overloaded, RateLimited
+from feedback_platform.errors import FeedbackPlatformError, LogError, Overloaded, RateLimited
 from feedback_platform.intake.group_commit import GroupCommit
 from feedback_platform.intake.guards.buckets import Buckets
 from feedback_platform.intake.guards.keys import KeyStore, key_store_path
@@ -27,12 +28,13 @@ ORIGINS_SECONDS = 1.0
 
 @dataclass(slots=True)
 class OpenTenant:
-    """A tenant with its queue and its rates."""
+    """A tenant with its queue and its rates; `probe` is the try to write that runs now, or ran last."""
 
     tenant: Tenant
     queue: GroupCommit
     keys: Buckets
     users: Buckets
+    probe: asyncio.Task[None] | None = None
 
 
 class Server:
@@ -71,14 +73,21 @@ class Server:
         """Write what waits, then close the logs."""
         for task in self._tasks:
             task.cancel()
-        for name, opened in self._tenants.items():
+        if self._opening:
+            await asyncio.wait(list(self._opening.values()), timeout=OPEN_SECONDS)
+        try:
+            for name, opened in list(self._tenants.items()):
+                try:
+                    await opened.queue.close()
+                    opened.tenant.close()
+                except Exception:  # noqa: BLE001
+                    _log.exception("Tenant %s could not be closed", name)
+        finally:
             try:
-                await opened.queue.close()
-                opened.tenant.close()
-            except FeedbackPlatformError:
-                _log.exception("Tenant %s could not be closed", name)
-        self.keys.flush_used()
-        self.keys.close()
+                self.keys.flush_used()
+            except FeedbackPlatformError as error:
+                _log.error("When keys were used last could not be noted: %s", error)
+            self.keys.close()
 
     async def tenant(self, name: str) -> OpenTenant:
         """A tenant, opened at its first request, in a thread: its log may be locked, its disk slow.
@@ -92,7 +101,7 @@ class Server:
             return found
         failed_at, error = self._unopened.get(name, (-math.inf, None))
         if error is not None and time.monotonic() - failed_at < REOPEN_SECONDS:
-            raise error
+            raise _afresh(error)
         task = self._opening.get(name)
         if task is None:
             task = self._opening[name] = asyncio.create_task(self._open(name))
@@ -101,6 +110,8 @@ class Server:
             return await asyncio.wait_for(asyncio.shield(task), OPEN_SECONDS)
         except TimeoutError:
             raise Overloaded("The tenant's log is still being opened.", 5) from None
+        except FeedbackPlatformError as error:
+            raise _afresh(error) from None
 
     async def _open(self, name: str) -> OpenTenant:
         opened = await asyncio.to_thread(open_tenant, self.settings, name)
@@ -139,9 +150,7 @@ class Server:
         """Origins of the browser keys that are in force; read at most once a second."""
         read_at, origins = self._key_origins
         if time.monotonic() - read_at > ORIGINS_SECONDS:
-            at = now()
-            alive = [k for k in self.keys.list() if k.revoked is None and (k.expires is None or at < k.expires)]
-            origins = tuple({pattern for key in alive for pattern in key.origins})
+            origins = tuple(self.keys.origins(now()))
             self._key_origins = time.monotonic(), origins
         return origins
 
@@ -176,3 +185,11 @@ class Server:
 def now() -> datetime:
     """The wall clock of keys and tokens."""
     return datetime.now(UTC)
+
+
+def _afresh(error: Exception) -> Exception:
+    """The same error without the frames of those who had it before, and what these hold."""
+    try:
+        return copy.copy(error).with_traceback(None)
+    except TypeError:  # its class takes other arguments than it keeps
+        return LogError(str(error))

@@ -132,7 +132,12 @@ def _lander(settings: Settings, wanted: bool) -> Iterator[None]:
 def _keep_alive(command: list[str], stop: threading.Event) -> None:
     """Run a process until told to stop; one that ends by itself, say for want of memory, is started again."""
     while not stop.is_set():
-        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        except OSError as error:  # no memory for a process, say
+            say(f"Landing could not start ({error}); tried again in {RESTART_SECONDS:g} s.", err=True)
+            stop.wait(RESTART_SECONDS)
+            continue
         assert process.stdin is not None
         with process.stdin:
             while process.poll() is None and not stop.wait(POLL_SECONDS):

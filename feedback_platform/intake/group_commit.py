@@ -106,7 +106,7 @@ class GroupCommit:
     async def close(self) -> None:
         """Write what waits, then let go of the threads; what was not counted yet stays uncounted."""
         if self._pump is not None:
-            await self._pump
+            await asyncio.shield(self._pump)
         if self._observing is not None:
             self._observing.cancel()
         self._writer.shutdown()
@@ -138,7 +138,10 @@ class GroupCommit:
         except BaseException as error:  # whatever it is, nobody may wait for ever
             _log.exception("The queue of the event log stopped; what waits is refused")
             if writing is not None:
-                await self._finish(*writing)
+                try:
+                    await self._finish(*writing)
+                except BaseException:  # noqa: BLE001
+                    spans = [*writing[2], *spans]
             self._failed(LogError(f"The events could not be written ({type(error).__name__})."), spans)
             while self._queue:
                 self._fail(self._queue.popleft(), LogError("The events could not be written."))
@@ -206,11 +209,14 @@ class GroupCommit:
                 continue
             try:
                 alone = await asyncio.to_thread(self.door.prepare, own)
+                self._writing_since = time.monotonic()
                 outcomes = await loop.run_in_executor(self._writer, self.door.commit, alone)
             except Exception as error:  # noqa: BLE001
                 self._failed(error, [(job, n)])
             else:
                 self._done(alone, [(job, n)], outcomes)
+            finally:
+                self._writing_since = None
 
     def _failed(self, error: Exception, spans: list[_Span]) -> None:
         if isinstance(error, LogError):

@@ -5,10 +5,10 @@ Write-ahead log with `synchronous=FULL`. `sqlite_log` says what the tables mean.
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import apsw
 
@@ -47,6 +47,7 @@ _STEPS = {
     1: _SCHEMA,
     2: "CREATE TABLE replayed (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, event_id TEXT NOT NULL);",
 }
+_T = TypeVar("_T")
 _KEPT_AS = {"hmac.key": "key"}
 _RESTORE_KEY = "Restore it from the backup of this log."
 
@@ -73,16 +74,20 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._checkpointer: threading.Thread | None = None
-        make_folder(path.parent)
-        # SQLite does not wait for its turn to switch a new file to the write-ahead log, so we queue for it.
-        with one_at_a_time(path.parent), self._guard():
-            owned_file(path)
-            self.db = apsw.Connection(str(path))
-            self.db.set_busy_timeout(BUSY_MS)
-            self._prepare()
+        with self._guard():
+            make_folder(path.parent)
+            # SQLite does not wait for its turn to switch a new file to the write-ahead log, so we queue for it.
+            with one_at_a_time(path.parent):
+                owned_file(path)
+                self.db = apsw.Connection(str(path))
+                self.db.set_busy_timeout(BUSY_MS)
+                self._or_close(self._prepare)
+            self.key = self._or_close(lambda: self.own_key("hmac.key", "repeated events would look like conflicts"))
+
+    def _or_close(self, act: Callable[[], _T]) -> _T:
         try:
-            self.key = self.own_key("hmac.key", "repeated events would look like conflicts")
-        except LogError:
+            return act()
+        except BaseException:
             self.db.close()
             raise
 
@@ -193,6 +198,8 @@ class SqliteFile:
             except apsw.Error as error:
                 hint = _HINTS.get(type(error), "Is the disk full? Mend it, then run `feedback doctor`.")
                 raise LogError(f"{self.path}: {error}. {hint}") from error
+            except OSError as error:
+                raise LogError(f"{self.path}: {error}. Check the disk, its space and permissions.") from error
 
     def _prepare(self) -> None:
         db = self.db

@@ -48,6 +48,11 @@ def decide_on_landing(
         land_events: so many are enough.
         land_seconds: so long is long enough.
     """
+    behind = sorted(stream for stream, n in waiting.items() if n < 0)
+    if behind:
+        return Decision(
+            True, f"The {behind[0]} log ends before what the lake holds: landing refuses, and says what to do."
+        )
     total = sum(waiting.values())
     if total == 0:
         return Decision(False, "Every accepted event has landed.")

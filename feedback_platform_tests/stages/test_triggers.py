@@ -53,3 +53,9 @@ def test_attempts_never_repeat_even_when_memory_is_lost():
     second = next_attempt(Asked("1-2", 1_000, first), now=1_001)
     after_reset = next_attempt(None, now=5_000)
     assert first < second < after_reset
+
+
+def test_a_log_behind_the_lake_is_landed_at_once_so_that_landing_can_refuse_it():
+    decision = decide_on_landing({"inference": -2, "feedback": 0}, oldest_seconds=0, land_events=10, land_seconds=30)
+    assert decision.run
+    assert "inference log ends before" in decision.reason

@@ -88,6 +88,23 @@ class KeyRing:
                 self._known[row.info.key_id] = _Known(row.digest, row.info, self._principal(row))
                 self._generation = generation
 
+    def origins(self, now: datetime) -> frozenset[str]:
+        """Patterns of pages that a key in force is bound to; from memory, as of the last verification or poll.
+
+        Raises:
+            AccessError: the keys cannot be read.
+        """
+        if not self._polled <= now < self._due:
+            self._poll(now)
+        alive = [
+            known.info
+            for known in self._known.values()
+            if known.info is not None
+            and known.info.revoked is None
+            and (known.info.expires is None or now < known.info.expires)
+        ]
+        return frozenset(pattern for info in alive for pattern in info.origins)
+
     def take_used(self) -> dict[str, datetime]:
         """When each key was last verified, by key id, since this was last asked."""
         used, self._used = self._used, {}

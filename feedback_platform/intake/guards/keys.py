@@ -75,6 +75,10 @@ class KeyStore:
         """
         return self._ring.verify(presented, now)
 
+    def origins(self, now: datetime) -> frozenset[str]:
+        """Patterns of pages that a key in force is bound to; from memory, as `verify`."""
+        return self._ring.origins(now)
+
     def create(
         self,
         tenant: str,
