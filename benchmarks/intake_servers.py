@@ -169,12 +169,12 @@ def ours(home: Path, durable: bool) -> Asgi:
 def main(which: str, port: str, home: str) -> None:
     """Serve until ended."""
     frameworks = {"bare": bare, "starlette": starlette, "litestar": litestar, "fastapi": fastapi}
-    prepare_interpreter()
     if which in frameworks:
         app = frameworks[which](Bodies(Path(home) / "bodies.sqlite"))
         lifespan: Literal["off", "on"] = "off"
     else:
         app, lifespan = ours(Path(home), which == "ours"), "on"
+    prepare_interpreter()  # as `feedback serve` does, once everything is imported
     uvicorn.run(
         app,
         proxy_headers=False,

@@ -86,7 +86,7 @@ def prepare_interpreter() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(200_000, 50, 100)
 
 
 def _warn(state: object, dev: bool) -> None:

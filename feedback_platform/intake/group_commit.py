@@ -22,9 +22,10 @@ GROUP_BYTES = 4 * 2**20
 PREPARED_HERE_BYTES = 512 * 2**10  # larger groups are prepared in a thread, so that other requests are answered
 MAX_WAITING_EVENTS = 50_000
 MAX_WAITING_BYTES = 256 * 2**20
-MAX_UNOBSERVED, MAX_UNOBSERVED_BYTES = 10_000, 64 * 2**20
+MAX_UNOBSERVED, MAX_UNOBSERVED_BYTES = 2_000, 64 * 2**20
 OBSERVED_TOGETHER = 1_000
-OBSERVE_SECONDS = 0.5
+OBSERVE_SECONDS, OBSERVE_PAUSE_SECONDS, OBSERVE_AT_LEAST_SECONDS = 0.5, 0.05, 5.0
+BUSY_EVENTS = 100  # in a pause: about 2,000 a second
 RETRY_SECONDS = 1
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class GroupCommit:
     def __init__(self, door: Door, *, max_events: int = MAX_WAITING_EVENTS, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self.door = door
         self.max_events, self.max_bytes = max_events, max_bytes
-        self.waiting_events = self.waiting_bytes = self.groups = 0
+        self.waiting_events = self.waiting_bytes = self.groups = self.settled = 0
         self.failure: str | None = None
         self._writing_since: float | None = None
         self._queue: deque[_Job] = deque()
@@ -240,6 +241,7 @@ class GroupCommit:
 
     def _settle(self, job: _Job, error: Exception | None = None) -> None:
         job.taken = -1
+        self.settled += len(job.arrivals)
         self.waiting_events -= len(job.arrivals)
         self.waiting_bytes -= job.size
         if job.done.done():  # the client went away
@@ -259,19 +261,26 @@ class GroupCommit:
     def _observe(self, batch: Batch) -> None:
         """Count personal data in the background, many events at a time, because one search costs what a thousand do.
 
-        When counting falls behind, events stay among those not scanned.
+        While requests wait, counting does, but for a thousand events every few seconds: under a lasting flood it is a
+        sample, and what was not looked at stays among the events not scanned.
         """
+        if self.door.privacy is None or len(self._unobserved) + len(batch.stored) > MAX_UNOBSERVED:
+            return
         size = sum(arrival.weight for arrival in batch.arrivals)
-        if (
-            self.door.privacy is None
-            or len(self._unobserved) + len(batch.stored) > MAX_UNOBSERVED
-            or self._unobserved_bytes + size > MAX_UNOBSERVED_BYTES
-        ):
+        if self._unobserved_bytes + size > MAX_UNOBSERVED_BYTES:
             return
         self._unobserved += batch.stored
         self._unobserved_bytes += size
         if self._observing is None:
             self._observing = asyncio.get_running_loop().create_task(self._observe_all())
+
+    async def _lull(self) -> None:
+        """Wait until fewer than some thousand events a second come in, but not for ever: answering comes first."""
+        until = time.monotonic() + OBSERVE_AT_LEAST_SECONDS
+        settled = -BUSY_EVENTS
+        while self.settled - settled >= BUSY_EVENTS and time.monotonic() < until:
+            settled = self.settled
+            await asyncio.sleep(OBSERVE_PAUSE_SECONDS)
 
     async def _observe_all(self) -> None:
         assert self.door.privacy is not None
@@ -279,11 +288,10 @@ class GroupCommit:
             while self._unobserved:
                 if len(self._unobserved) < OBSERVED_TOGETHER:
                     await asyncio.sleep(OBSERVE_SECONDS)
+                await self._lull()
                 events, self._unobserved = self._unobserved[:OBSERVED_TOGETHER], self._unobserved[OBSERVED_TOGETHER:]
                 self._unobserved_bytes = self._unobserved_bytes if self._unobserved else 0
-                began = time.monotonic()
                 await asyncio.get_running_loop().run_in_executor(self._observer, self.door.privacy.observe, events)
-                await asyncio.sleep(3 * (time.monotonic() - began))  # answering comes first
         except Exception:  # noqa: BLE001
             _log.exception("Personal data could not be counted")
         finally:
