@@ -92,6 +92,7 @@ test-duckdb15: $(BIN)/python
 bench: setup
 	$(BIN)/python benchmarks/intake.py single
 	$(BIN)/python benchmarks/intake.py batch
+	$(BIN)/python benchmarks/bench_door.py
 	$(BIN)/python benchmarks/bench_client.py
 	$(BIN)/python benchmarks/bench_privacy.py
 	$(BIN)/python benchmarks/bench_guards.py
