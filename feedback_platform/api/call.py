@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -180,16 +180,6 @@ class Call:
         """Send problem details (RFC 9457)."""
         headers = [(b"content-type", PROBLEM.encode()), *problem.headers()]
         await self.answer(problem.status, msgspec.json.encode(problem.details()), headers)
-
-    async def stream(self, content: AsyncIterator[bytes], headers: Iterable[Header]) -> None:
-        """Send an answer piece by piece; it begins with the first piece, so an early error is still a problem."""
-        first = await anext(content, b"")
-        self.status = 200
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*headers, *self.always]})
-        await self._send({"type": "http.response.body", "body": first, "more_body": True})
-        async for piece in content:
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        await self._send({"type": "http.response.body", "body": b""})
 
 
 def _chunk(message: Any) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from feedback_platform.api.access import principal, signed, token
 from feedback_platform.api.call import JSON, NDJSON, Call, Header
-from feedback_platform.api.problems import Problem, of_refusal
+from feedback_platform.api.problems import Problem, of_error, of_refusal
 from feedback_platform.api.server import OpenTenant, Server
 from feedback_platform.contracts.events import MAX_EVENT_BYTES, AnyFeedback, Event, Kind
 from feedback_platform.contracts.wire_feedback import Adjudication, Retraction
@@ -124,12 +124,12 @@ async def _take_in(
         if permitted[kind]
     ]
     outcomes = iter(await opened.queue.submit(arrivals))
-    refusals = {kind: _no_scope(speaker, kind) for kind in SCOPE if not permitted[kind]}
+    refusals = {kind: of_error(_lacking(speaker, kind)).details() for kind in SCOPE if not permitted[kind]}
     results: list[Result] = []
     words: dict[Kind, Counter[str]] = {"inference": Counter(), "feedback": Counter()}
     for index, kind in enumerate(kinds):
         outcome = next(outcomes) if permitted[kind] else None
-        results.append(_result(index, outcome) if outcome is not None else refusals[kind](index))
+        results.append(Result(index, 403, problem=refusals[kind]) if outcome is None else _result(index, outcome))
         words[kind]["forbidden" if outcome is None else outcome_word(outcome)] += 1
     for kind, said in words.items():
         server.metrics.count_events(speaker.tenant, kind, said)
@@ -164,7 +164,7 @@ def _limits(opened: OpenTenant, speaker: Principal, bearer: FeedbackToken | None
         if bearer is not None:
             judged = _restricted(judged, bearer)
         if only_reviews and not isinstance(judged, Adjudication | Retraction):
-            raise _needs_ingest(speaker)
+            raise Forbidden(_lacking(speaker, "feedback"))
         person = judged.source is None or judged.source.kind == "human"
         user = judged.user_id or (judged.source.id if judged.source is not None else None)
         if user is not None and person and not passed:
@@ -173,14 +173,6 @@ def _limits(opened: OpenTenant, speaker: Principal, bearer: FeedbackToken | None
         return judged
 
     return check
-
-
-def _needs_ingest(speaker: Principal) -> Forbidden:
-    try:
-        speaker.require(SCOPE["feedback"])
-    except AccessError as error:
-        return Forbidden(error)
-    raise FeedbackPlatformError("feedback is permitted")
 
 
 def _take_user(opened: OpenTenant, user: str) -> None:
@@ -214,7 +206,9 @@ def _elements(body: bytes) -> list[tuple[int, bytes]]:
 
 
 def _too_many() -> Problem:
-    return Problem(413, "batch_too_large", f"A batch may have {MAX_BATCH_EVENTS} events; send it in parts.")
+    return Problem(
+        413, "batch_too_large", f"A batch may have {MAX_BATCH_EVENTS} events and {MAX_COMMAS} values; send it in parts."
+    )
 
 
 def _kind(text: bytes) -> Kind:
@@ -231,12 +225,12 @@ def _permits(speaker: Principal, kind: Kind) -> bool:
     return SCOPE[kind] in speaker.scopes or (kind == "feedback" and "review" in speaker.scopes)
 
 
-def _no_scope(speaker: Principal, kind: Kind) -> Callable[[int], Result]:
+def _lacking(speaker: Principal, kind: Kind) -> AccessError:
+    """What a speaker without the scope of a kind is told."""
     try:
         speaker.require(SCOPE[kind])
     except AccessError as error:
-        details = Problem(error.status, error.reason, str(error)).details()
-        return lambda index: Result(index, 403, problem=details)
+        return error
     raise FeedbackPlatformError(f"{kind} is permitted")
 
 

@@ -6,7 +6,6 @@ Everything that is compared, hashed or stored as JSON passes through here. Pure 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from math import inf
@@ -53,11 +52,6 @@ def xxh3_series(texts: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"text": texts.cast(pl.String)})
     hashed = frame.select(plh.col("text").nchash.xxh3_64()).to_series()
     return hashed.reinterpret(signed=True).alias(texts.name)
-
-
-def xxh3_all(texts: Sequence[str]) -> list[int]:
-    """`xxh3_series` over a list, without what a Polars call costs (about 0.1 ms, which few texts do not repay)."""
-    return [xxh3(text) for text in texts]
 
 
 def xxh3(text: str) -> int:
